@@ -1,0 +1,213 @@
+"""Configurations: nested frozen dataclasses, changed by typed overrides, saved as JSON.
+
+Knows no benchmark and no torch. One override form, `a.b=value`; the value is parsed by the field's type.
+"""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from laptime.errors import InvalidConfiguration, UnknownName
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How a step is computed; "auto" is decided by the device (`training.speed.resolve`)."""
+
+    dtype: Literal["auto", "float64", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    compile: Literal["auto", "off", "step"] = "auto"
+    fused: Switch = "auto"
+    tf32: Switch = "auto"
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How a global batch is spread. The number of processes comes from the launcher."""
+
+    accumulation_steps: int = 1  # micro-batches per optimizer step on each process
+    data_workers: int = -1  # decoding threads per process; -1: from the cores of the machine
+
+
+class Config(Protocol):
+    """What every benchmark's configuration has in common."""
+
+    @property
+    def global_batch_size(self) -> int: ...
+    @property
+    def parallel(self) -> Parallel: ...
+    @property
+    def speed(self) -> Speed: ...
+
+
+@dataclass(frozen=True)
+class SuitePath:
+    """Where benchmark folders are looked for beside the built-in suite."""
+
+    extra: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything `laptime run` was asked for; written to JSON for the worker processes."""
+
+    benchmark: str
+    round: str = "mini"
+    division: Literal["closed", "open"] = "closed"
+    out: Path = Path("runs")
+    data: Path = Path("data")
+    overrides: tuple[str, ...] = ()
+    nproc: int = 1
+    device: str = "auto"
+    threads: int = 0  # compute threads per process; 0: cores / nproc
+    seed: int | None = None  # a given seed marks the run as not submittable
+    runs: int | None = None  # None: the number the round asks for
+    submitter: str = "laptime"
+    system: str = ""  # "" : named after the hardware found
+    suite: SuitePath = SuitePath()
+
+
+Tree = TypeVar("Tree")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint such as " Did you mean 'resnet'?", empty when nothing is near."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def override(config: Tree, changes: Iterable[str]) -> Tree:
+    """A copy of `config` with every `a.b=value` of `changes` applied, left to right.
+
+    Raises UnknownName for a field that does not exist and InvalidConfiguration for a value of the wrong type.
+    """
+    for change in changes:
+        path, separator, text = change.partition("=")
+        if not separator:
+            raise InvalidConfiguration(f"expected an override like 'optimizer.lr=0.2', found '{change}'")
+        config = _replaced(config, path.strip().split("."), text.strip(), change)
+    return config
+
+
+def to_json(value: object) -> Json:
+    """A configuration (or any plain value in it) as JSON data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def from_json(kind: type[Tree], data: Json) -> Tree:
+    """The inverse of `to_json` for a dataclass `kind`. Raises InvalidConfiguration on data of another shape."""
+    return _from_json(kind, data, kind.__name__)  # type: ignore[return-value]
+
+
+def flat(config: object, prefix: str = "") -> dict[str, Json]:
+    """Every leaf of a configuration as {"optimizer.lr": 0.2}."""
+    leaves: dict[str, Json] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            leaves |= flat(value, f"{prefix}{f.name}.")
+        else:
+            leaves[prefix + f.name] = to_json(value)
+    return leaves
+
+
+def _replaced(config: Tree, path: Sequence[str], text: str, change: str) -> Tree:
+    names = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
+    if path[0] not in names:
+        raise UnknownName(f"unknown setting '{path[0]}' in override '{change}'.{nearest(path[0], names)}",
+                          hint=f"Settings here: {', '.join(names)}.")
+    old = getattr(config, path[0])
+    if len(path) > 1:
+        if not dataclasses.is_dataclass(old):
+            raise UnknownName(f"setting '{path[0]}' in override '{change}' has no parts")
+        new: object = _replaced(old, path[1:], text, change)
+    elif dataclasses.is_dataclass(old):
+        inner = ", ".join(f.name for f in dataclasses.fields(old))
+        raise InvalidConfiguration(f"'{path[0]}' in override '{change}' is a group; set one of its parts: {inner}")
+    else:
+        new = _parsed(get_type_hints(type(config))[path[0]], text, change)
+    return dataclasses.replace(config, **{path[0]: new})  # type: ignore[type-var]
+
+
+def _parsed(kind: object, text: str, change: str) -> object:
+    for option in _options(kind):
+        try:
+            return _as(option, text, change)
+        except ValueError:
+            continue
+    raise InvalidConfiguration(f"override '{change}': expected {_describe(kind)}, found '{text}'")
+
+
+def _options(kind: object) -> tuple[object, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _as(kind: object, text: str, change: str) -> object:
+    """`text` as one plain kind; ValueError when it is not one."""
+    if kind is type(None):
+        return _chosen(text.lower(), {"none": None, "null": None})
+    if kind is bool:
+        return _chosen(text.lower(), {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False})
+    if kind in (int, float, str, Path):
+        return kind(text)  # type: ignore[operator]
+    if get_origin(kind) is Literal:
+        return _chosen(text, {str(value): value for value in get_args(kind)})
+    if get_origin(kind) is tuple:
+        items = [item for item in text.strip("()[]").split(",") if item.strip()]
+        return tuple(_parsed(get_args(kind)[0], item.strip(), change) for item in items)
+    raise ValueError(text)
+
+
+def _chosen(text: str, table: Mapping[str, object]) -> object:
+    if text not in table:
+        raise ValueError(text)
+    return table[text]
+
+
+def _describe(kind: object) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(str(v) for v in get_args(kind))
+    names = [getattr(option, "__name__", str(option)) for option in _options(kind)]
+    return " or ".join("none" if name == "NoneType" else name for name in names)
+
+
+def _from_json(kind: object, data: Json, where: str) -> object:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(data, Mapping):
+            raise InvalidConfiguration(f"expected an object at {where}, found {data!r}")
+        hints = get_type_hints(kind)
+        unknown = set(data) - set(hints)
+        if unknown:
+            raise UnknownName(f"unknown setting '{min(unknown)}' in {where}.{nearest(min(unknown), hints)}")
+        return kind(**{name: _from_json(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+    if get_origin(kind) is tuple and isinstance(data, Sequence) and not isinstance(data, str):
+        return tuple(_from_json(get_args(kind)[0], item, where) for item in data)
+    if isinstance(data, str) and Path in _options(kind):
+        return Path(data)
+    return _checked(kind, data, where)
+
+
+def _checked(kind: object, data: Json, where: str) -> Json:
+    for option in _options(kind):
+        if get_origin(option) is Literal and data in get_args(option):
+            return data
+        if option is float and isinstance(data, int | float) and not isinstance(data, bool):
+            return float(data)
+        if isinstance(option, type) and type(data) is option:
+            return data
+    raise InvalidConfiguration(f"expected {_describe(kind)} at {where}, found {data!r}")

@@ -1,0 +1,22 @@
+"""One line of a log as a value, whatever the dialect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from laptime.config import Json
+
+EventType = Literal["INTERVAL_START", "INTERVAL_END", "POINT_IN_TIME"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`time_ms`: milliseconds since 1970 (a float where the dialect has fractions); `line`: 1-based in the file, 0: not read."""
+
+    key: str
+    value: Json
+    time_ms: float
+    event_type: EventType = "POINT_IN_TIME"
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    namespace: str = ""
+    line: int = 0

@@ -1,0 +1,34 @@
+"""Data parallelism: one model on every rank, gradients summed over ranks in the backward pass of the last micro-batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from laptime.training.distributed.world import World
+
+
+def replicate(model: torch.nn.Module, world: World) -> torch.nn.Module:
+    """`model` itself in a world of one, else wrapped so that `backward` averages gradients over ranks.
+
+    Parameters and buffers of rank 0 are sent to all ranks once, here; buffers are never synchronised afterwards.
+    """
+    if world.size == 1:
+        return model
+    devices = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def gradient_exchange(model: torch.nn.Module, *, exchange: bool) -> AbstractContextManager[None]:
+    """A context in which `backward` exchanges gradients between ranks, or (accumulation) only adds them up locally."""
+    if exchange or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return _without_exchange(model)
+
+
+@contextmanager
+def _without_exchange(model: DistributedDataParallel) -> Iterator[None]:
+    with model.no_sync():  # type: ignore[no-untyped-call]
+        yield

@@ -1,0 +1,128 @@
+"""Processes and devices as one value: rank, size, device, collectives. A world of one returns its argument.
+
+The only place that talks to torch.distributed and reads the launcher's environment.
+"""
+
+import os
+import resource
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from laptime.errors import InvalidConfiguration
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among `size` processes, computing on `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor` summed over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def sum_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Like `sum`, into a new tensor through which gradients flow (the gradient is summed too)."""
+        return _SumAcrossRanks.apply(tensor) if self.size > 1 else tensor  # type: ignore[no-any-return,no-untyped-call]
+
+    def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor` of rank 0, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, src=0)
+        return tensor
+
+    def agree(self, verdict: bool) -> bool:
+        """Rank 0's verdict, on every rank."""
+        if self.size == 1:
+            return verdict
+        return bool(self.broadcast(torch.tensor(int(verdict), device=self.device)).item())
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def synchronise(self) -> None:
+        """Wait until the device has finished all work queued so far."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def peak_memory_bytes(self) -> dict[str, int]:
+        """Highest memory use so far: of the process, and of the device where it counts its own."""
+        peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if self.device.type == "cuda":
+            peaks["device"] = torch.cuda.max_memory_allocated(self.device)
+        return peaks
+
+
+class _SumAcrossRanks(torch.autograd.Function):
+    """all_reduce(sum) whose backward is all_reduce(sum)."""
+
+    @staticmethod
+    def forward(ctx, tensor):  # type: ignore[no-untyped-def]
+        result = tensor.clone()
+        dist.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called `name`; "auto" takes the first accelerator torch offers, else the CPU."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        name = accelerator.type if accelerator is not None else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    try:
+        device = torch.device(name if ":" in name else f"{name}:{local_rank}")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidConfiguration(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}",
+                                   hint="Use --device cpu, or see `laptime doctor`.") from None
+    return device
+
+
+def join(device: str = "auto", timeout_s: float = 600.0) -> World:
+    """The world that torchrun's (or Slurm's torchrun-style) environment describes; a world of one without it.
+
+    A collective that waits longer than `timeout_s` seconds fails, so that a dead rank ends the run.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1:
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    return World(rank, size, chosen)
+
+
+def leave(world: World) -> None:
+    """Release the process group."""
+    if world.size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def set_threads(threads: int, processes: int) -> int:
+    """Use `threads` compute threads in this process, or (0) its share of the cores it may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chosen = threads or max(1, cores // processes)
+    torch.set_num_threads(chosen)
+    return chosen

@@ -61,17 +61,21 @@ class RunRequest:
     benchmark: str
     round: str = "mini"
     division: Literal["closed", "open"] = "closed"
-    out: Path = Path("runs")
+    out: Path | None = None  # None: runs/<round>
     data: Path = Path("data")
     overrides: tuple[str, ...] = ()
     nproc: int = 1
     device: str = "auto"
     threads: int = 0  # compute threads per process; 0: cores / nproc
     seed: int | None = None  # a given seed marks the run as not submittable
+    jobs: int = 1  # runs at a time; more than one is for calibration, where only samples count, not seconds
     runs: int | None = None  # None: the number the round asks for
     submitter: str = "laptime"
+    status: str = "research"  # submission_status, as the round spells it
     system: str = ""  # "" : named after the hardware found
     suite: SuitePath = SuitePath()
+    command: tuple[str, ...] = ()  # as typed, for the record
+    variables: tuple[str, ...] = ()  # NAME=value of the environment, those that change a run
 
 
 Tree = TypeVar("Tree")

@@ -7,11 +7,16 @@ from typing import Literal
 from laptime.config import Json
 
 EventType = Literal["INTERVAL_START", "INTERVAL_END", "POINT_IN_TIME"]
+Dialect = Literal["mlp05", "mll", "mllog"]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`time_ms`: milliseconds since 1970 (a float where the dialect has fractions); `line`: 1-based in the file, 0: not read."""
+    """`time_ms`: milliseconds since 1970, a float where the dialect has fractions; `line`: 1-based, 0: not read.
+
+    Dialects without an event type (mlp05, mll) read as POINT_IN_TIME; mlp05 positions read as metadata `epoch_num`
+    or `iteration`, its outcome as metadata `status`.
+    """
 
     key: str
     value: Json

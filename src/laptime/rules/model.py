@@ -4,16 +4,17 @@ Knows neither logs nor runs. The closed vocabulary of constraints replaces progr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from laptime.config import Json
-from laptime.rules.formula import Formula
+from laptime.rules.constraints import Constraint
+from laptime.rules.formula import Formula, FormulaError
 
 Division = Literal["closed", "open"]
-Authority = Literal["rules", "checker", "both"]
+Authority = Literal["rules", "checker", "both"]  # who asks: the rules text, the official checker, or both alike
 Count = Literal["exactly_one", "at_least_one", "optional"]
+Occurrence = Literal["every", "any"]
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Constraint:
-    """What a logged value must satisfy; every given part must hold.
-
-    `formula` is over `v` (the value) and other logged keys of the same log.
-    """
-
-    equals: Json | None = None
-    one_of: tuple[Json, ...] = ()
-    at_least: float | None = None
-    at_most: float | None = None
-    above: float | None = None
-    multiple_of: float | None = None
-    formula: Formula | None = None
-
-
-@dataclass(frozen=True)
 class KeyRule:
     """One key of a round's logs. Order of the rules = order in the log.
 
-    `source_name`: our name of the value where the log name differs ("" : same); `when`: the rule holds only if this
-    formula over the logged values does; `source`: where the rule stands; `id`: stable, shown in findings.
+    Several rules may speak of one key: the first carries its `count`, others add constraints (count "optional").
+    `or_key`: count "at_least_one" is met by this key too; `source_name`: our name of the value where the log name
+    differs ("" : same); `when`: the rule holds only if this formula over the logged values does; `occurrences`: whether
+    every line of the key must satisfy the constraint or any one; `source`: where the rule stands; `id`: stable, unique
+    in a round and benchmark, shown in findings; `common`: said by the round for every benchmark.
     """
 
     id: str
@@ -69,16 +57,35 @@ class KeyRule:
     division: Literal["closed", "open", "any"] = "any"
     authority: Authority = "both"
     source: str = ""
+    or_key: str = ""
+    occurrences: Occurrence = "every"
+    common: bool = False
 
     @property
     def name(self) -> str:
         """Our name of the value this key carries."""
         return self.source_name or self.key
 
+    def applies(self, division: str, authority: Authority, names: Mapping[str, object]) -> bool:
+        """Whether the rule is to be tested in `division` by `authority` ("both": by anybody), given the logged values.
+
+        A rule whose condition cannot be computed (the value it depends on was not logged) does not apply: what is
+        missing is found by the rule of that key.
+        """
+        if self.division not in ("any", division) or not (authority == "both" or self.authority in ("both", authority)):
+            return False
+        try:
+            return self.when is None or self.when.holds(names)
+        except FormulaError:
+            return False
+
 
 @dataclass(frozen=True)
 class Position:
-    """How a round writes where training is: metadata `key` = `value` (formula over samples, epoch, step, ...)."""
+    """How a round writes where training is: metadata `key` = `value`.
+
+    The formula is over samples, epoch (from 1), step, samples_per_epoch and global_batch_size.
+    """
 
     key: str
     value: Formula
@@ -131,6 +138,37 @@ class BenchmarkRules:
     references: tuple[ReferencePoint, ...]
     excepts: Mapping[str, str]  # for derived rounds: key -> reason
     folder: Path
+    data: Literal["published", "generated"] = "published"  # where the data set of this round comes from
+    settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
+
+    def applying(self, division: str, authority: Authority, names: Mapping[str, object]) -> tuple[KeyRule, ...]:
+        """The key rules to test in `division` by `authority`, in log order, given the logged values."""
+        return tuple(rule for rule in self.keys if rule.applies(division, authority, names))
+
+    def hyperparameters(self, division: str, names: Mapping[str, object]) -> tuple[KeyRule, ...]:
+        """The benchmark's own keys that a log of this round carries, one rule per key, in log order.
+
+        `names`: the live values by our names; a key whose value is not among them is left out.
+        """
+        first: dict[str, KeyRule] = {}
+        for rule in self.applying(division, "both", names):
+            if not rule.common and rule.name in names:
+                first.setdefault(rule.key, rule)
+        return tuple(first.values())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one folder of the suite is, for tables: cheap to load. `rounds`: where it appears, in order."""
+
+    folder: str
+    title: str
+    area: str
+    dataset: str
+    model: str
+    metric: str
+    rounds: tuple[str, ...]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -150,4 +188,5 @@ class Round:
     first_epoch: int  # the number that the first epoch carries in logs
     seeds_required: bool
     rcp_check: bool
+    remarks: tuple[str, ...]  # conflicts between sources and the side taken
     benchmarks: Mapping[str, BenchmarkRules]  # by folder name

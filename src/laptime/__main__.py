@@ -1,0 +1,7 @@
+"""`python -m laptime`."""
+
+import sys
+
+from laptime.cli.main import main
+
+sys.exit(main())

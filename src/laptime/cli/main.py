@@ -1,0 +1,119 @@
+"""The program `laptime`: commands found lazily, and the one place where what goes wrong becomes a line and an exit code.
+
+No command module is imported before it is called, so the first screen costs no more than click.
+"""
+
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from laptime.config import nearest
+from laptime.errors import FINE, INTERRUPTED, RUN_FAILED, WRONG_USE, UnknownName, UserError
+
+BROKEN_PIPE = 141  # as shells report SIGPIPE: whoever read the answer has seen enough
+
+# In the order of the work: name -> (module, what it does). `laptime --help` shows this table without importing anything.
+COMMANDS = {
+    "list": ("list", "The suite: benchmarks, targets, rounds, status."),
+    "show": ("show", "A benchmark and its rules in a round."),
+    "prepare": ("prepare", "Make or reformat the data of a benchmark, untimed."),
+    "run": ("run", "Train to the target as often as a round asks for."),
+    "check": ("check", "Judge logs by the rules of their round."),
+    "score": ("score", "The score of a folder of runs, and how it came about."),
+    "rcp": ("rcp", "Reference convergence points."),
+    "plot": ("plot", "Draw accuracy against epochs for a folder of runs."),
+    "doctor": ("doctor", "What this machine can run, and why not."),
+    "explain": ("explain", "What a rule or a log key means."),
+}
+
+
+class Program(click.Group):
+    """The group of all commands. An unknown name offers the nearest one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"laptime.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise UnknownName(f"unknown command '{name}'.{nearest(name, COMMANDS)}", hint="See `laptime --help`.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands, in the order of the work"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"]},
+               epilog="Example: laptime run resnet --round smoke")
+@click.version_option(package_name="laptime", prog_name="laptime")
+def program() -> None:
+    """Time-to-train benchmarks: run them, judge the logs, score the runs.
+
+    An independent implementation of the MLPerf Training benchmark rules.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises."""
+    try:
+        code = program.main(None if arguments is None else list(arguments), prog_name="laptime", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else FINE
+    except UserError as error:
+        return _tell(str(error), error.hint, error.exit_code)
+    except click.UsageError as error:
+        return _tell(error.format_message(), _help_hint(error), WRONG_USE)
+    except click.ClickException as error:
+        return _tell(error.format_message(), "", WRONG_USE)
+    except (KeyboardInterrupt, click.Abort):
+        return _tell("interrupted", "", INTERRUPTED)
+    except BrokenPipeError:
+        return _quietly_closed()
+    except Exception as error:
+        return _bug(error)
+
+
+def _tell(message: str, hint: str, code: int) -> int:
+    """One line, and one more where there is something to do about it."""
+    print(f"laptime: {' '.join(message.split())}", file=sys.stderr)
+    if hint:
+        print(f"  {' '.join(hint.split())}", file=sys.stderr)
+    return code
+
+
+def _help_hint(error: click.UsageError) -> str:
+    return f"See `{error.ctx.command_path} --help`." if error.ctx else ""
+
+
+def _quietly_closed() -> int:
+    """The reader went away: no complaint, not even when the interpreter flushes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # no real file behind it: nothing to flush either
+        pass
+    return BROKEN_PIPE
+
+
+def _bug(error: Exception) -> int:
+    summary = f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="laptime-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        where = f"the full report is in {Path(file.name)}"
+    except OSError as problem:
+        where = f"its report could not be written ({problem.strerror})"
+    return _tell(f"this is a bug in laptime: {summary}; {where}", "", RUN_FAILED)

@@ -1,0 +1,75 @@
+"""`laptime run`: a set of runs of one benchmark in one round."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from laptime.cli.options import FOLDER, data_option, json_option, round_option, suite_option
+from laptime.cli.terminal import Column, say, say_json, table, width
+from laptime.config import RunRequest, SuitePath, to_json
+
+if TYPE_CHECKING:
+    from laptime.harness.runset import SetOutcome
+
+RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]", right=True), Column("log"))
+
+
+@click.command("run", epilog="Example: laptime run resnet --round smoke")
+@click.argument("name")
+@round_option()
+@click.option("--out", type=FOLDER, help="Folder of the submission tree.  [default: runs/ROUND]")
+@click.option("--runs", type=click.IntRange(1), help="How many runs.  [default: what the round asks for]")
+@click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="Processes per run.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Compute threads per process.  [default: cores / nproc]")
+@click.option("--seed", type=click.IntRange(0), help="Fixed seed of the first run; such runs cannot be submitted.")
+@click.option("--set", "changes", metavar="A.B=VALUE", multiple=True, help="Override a setting; may be repeated.")
+@click.option("--division", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
+              help="Closed runs must obey the hyperparameter rules.")
+@data_option
+@click.option("--submitter", default="laptime", show_default=True, help="Who runs, as logs and folders say it.")
+@click.option("--status", help="Availability of the system, as the round spells it.")
+@click.option("--system", default="", help="Name of the system.  [default: from the hardware found]")
+@suite_option
+@json_option
+def command(name: str, round_name: str, out: Path | None, runs: int | None, nproc: int, device: str, threads: int,
+            seed: int | None, changes: tuple[str, ...], division: Literal["closed", "open"], data: Path, submitter: str,
+            status: str | None, system: str, suite: SuitePath, as_json: bool) -> int:
+    """Train benchmark NAME to its target, as often as the round asks for.
+
+    Each run is a fresh process with a fresh seed. A set that was interrupted goes on with the runs that are missing.
+    """
+    request = RunRequest(benchmark=name, round=round_name, division=division, out=out, data=data, overrides=changes,
+                         nproc=nproc, device=device, threads=threads, seed=seed, runs=runs, submitter=submitter,
+                         system=system, suite=suite)
+    if status is not None:
+        request = replace(request, status=status)
+    from laptime.cli.watch import watcher
+    from laptime.harness.runset import run_set
+
+    with watcher() as reporter:
+        outcome = run_set(request, reporter)
+    if as_json:
+        say_json(answer(outcome))
+    else:
+        say(text(outcome))
+    return outcome.exit_code
+
+
+def answer(outcome: "SetOutcome") -> dict[str, object]:
+    """What happened, for programs."""
+    return {"folder": str(outcome.folder), "message": outcome.message, "exit_code": outcome.exit_code,
+            "runs": [to_json(one) for one in outcome.outcomes]}
+
+
+def text(outcome: "SetOutcome", limit: int | None = None) -> str:
+    """What happened, for people, and what to do next."""
+    rows = [(str(one.index + 1), one.status, "" if one.seconds is None else f"{one.seconds / 60:.2f}",
+             one.log.name if one.log else "") for one in outcome.outcomes]
+    lines = [table(RUN_COLUMNS, rows, limit or width())] if rows else []
+    lines += [f"{outcome.message}: {outcome.folder}",
+              f"Next: laptime check {outcome.folder}",
+              f"      laptime score {outcome.folder}"]
+    return "\n".join(lines)

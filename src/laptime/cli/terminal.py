@@ -1,0 +1,82 @@
+"""What commands print: tables as text of a given width, JSON, durations. No colour when not a terminal."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+import orjson
+
+from laptime.config import Json, to_json
+
+GAP = "  "
+NARROWEST = 8  # columns are not squeezed below this
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading (with the unit, where there is one) and the side its cells stand on."""
+
+    heading: str
+    right: bool = False
+
+
+def width() -> int | None:
+    """Columns of the terminal; None when the answer goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def say(text: str = "") -> None:
+    """One line (or more) of the answer. Style is dropped when the answer does not go to a terminal."""
+    click.echo(text)
+
+
+def heading(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def say_json(value: object) -> None:
+    """The answer for programs."""
+    data: Json = to_json(value)
+    click.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> str:
+    """Aligned text; where it would be wider than `limit`, the widest columns are wrapped."""
+    cells = [[column.heading for column in columns], *rows]
+    widths = _fitted([max(len(row[i]) for row in cells) for i in range(len(columns))], limit)
+    lines = [line for row in cells for line in _lines(row, columns, widths)]
+    headings = len(_lines(cells[0], columns, widths))
+    return "\n".join([*(heading(line) for line in lines[:headings]), *lines[headings:]])
+
+
+def minutes(seconds: float) -> str:
+    """Such as "1.52 min"."""
+    return f"{seconds / 60:.2f} min"
+
+
+def clock(seconds: float) -> str:
+    """Such as "1:05" or "2:03:09"."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def _fitted(widths: list[int], limit: int | None) -> list[int]:
+    """Widths that together fit, taken from the widest first."""
+    fitted = list(widths)
+    room = None if limit is None else limit - len(GAP) * (len(widths) - 1)
+    while room is not None and sum(fitted) > room and max(fitted) > NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def _lines(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
+    wrapped = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, widths, strict=True)]
+    height = max(map(len, wrapped))
+    padded = [part + [""] * (height - len(part)) for part in wrapped]
+    return [GAP.join(part[i].rjust(size) if column.right else part[i].ljust(size)
+                     for part, column, size in zip(padded, columns, widths, strict=True)).rstrip()
+            for i in range(height)]

@@ -1,0 +1,176 @@
+"""Events become log records: numbering, intervals, positions and the round's vocabulary, all in one place.
+
+The harness writes through a `Journal`; a benchmark never sees it. Moments carry our names; the round's vocabulary turns
+them into keys, and a moment that the round does not know is not written.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from laptime.config import Json
+from laptime.events import At, Epoch, Evaluated, Evaluating, Event, Note, Plan
+from laptime.harness.clock import Clock
+from laptime.log.record import EventType, Record
+from laptime.rules.model import BenchmarkRules, Round
+
+PACKAGE = Path(__file__).parents[2]
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None: ...
+
+
+class Nowhere:
+    """The sink of ranks that write no log."""
+
+    def write(self, record: Record) -> None:
+        """Drop it."""
+
+
+class Journal:
+    """Writes the log of one run. `plan` becomes known after the sizes are."""
+
+    def __init__(self, sink: Sink, round_: Round, rules: BenchmarkRules, clock: Clock) -> None:
+        self._sink, self._round, self._rules, self._clock = sink, round_, rules, clock
+        self._plan: Plan | None = None
+        self._block: At | None = None  # where the open block began
+        self._epoch: int | None = None  # the open epoch
+        self._evaluating: At | None = None
+
+    def point(self, moment: str, value: Json, metadata: Mapping[str, Json] | None = None) -> None:
+        self._write(moment, value, "POINT_IN_TIME", metadata)
+
+    def start(self, moment: str, metadata: Mapping[str, Json] | None = None, *, at_ms: int | None = None) -> int:
+        return self._write(moment, None, "INTERVAL_START", metadata, at_ms)
+
+    def stop(self, moment: str, metadata: Mapping[str, Json] | None = None, *, at_ms: int | None = None) -> int:
+        return self._write(moment, None, "INTERVAL_END", metadata, at_ms)
+
+    def line(self, key: str, value: Json, metadata: Mapping[str, Json] | None = None) -> None:
+        """A point under its literal key, past the vocabulary."""
+        self._put(key, value, "POINT_IN_TIME", metadata, None)
+
+    def values(self, values: Mapping[str, Json], division: str) -> None:
+        """Every value the round asks for, in the round's order, under the round's keys."""
+        written: set[str] = set()
+        for rule in self._rules.keys:
+            if rule.key not in written and rule.name in values and rule.applies(division, "both", values):
+                self.line(rule.key, values[rule.name])
+                written.add(rule.key)
+
+    def follow(self, plan: Plan) -> None:
+        """The plan that block lengths derive from."""
+        self._plan = plan
+
+    def event(self, event: Event) -> None:
+        """The lines that an event stands for."""
+        match event:
+            case Epoch(at):
+                self._close_epoch()
+                self._open_block(at)
+                self._epoch = at.epoch
+                self.start("epoch_start", self._epoch_metadata(at))
+            case Evaluating(at):
+                self._close_block(at, whole_epoch=self._plan is not None and self._plan.evaluations.unit == "epochs")
+                self._evaluating = at
+                self.start("eval_start", self._position(at))
+            case Evaluated(at, metrics):
+                self._metrics(at, metrics)
+                self.stop("eval_stop", self._position(at))
+                self._evaluating = None
+            case Note(_, values):
+                self.point("tracked_stats", dict(values))
+            case _:
+                pass
+
+    def finish(self, at: At, *, converged: bool) -> int:
+        """Close what is open and end the run."""
+        if self._evaluating is not None:
+            self.stop("eval_stop", self._position(self._evaluating))
+            self._evaluating = None
+        self._close_block(at, whole_epoch=True)
+        stamp = self.stop("run_stop", {"status": "success" if converged else "aborted"})
+        self.point("run_final", None)
+        return stamp
+
+    def _metrics(self, at: At, metrics: Mapping[str, float]) -> None:
+        for name in self._rules.target:
+            self.point("eval_accuracy", metrics[name], self._position(at))
+        for interval in self._rules.target.values():
+            self.point("eval_target", interval.low)
+
+    def _open_block(self, at: At) -> None:
+        if self._block is None:
+            self._block = at
+            self.start("block_start", self._block_metadata(at, length=True))
+
+    def _close_epoch(self) -> None:
+        if self._epoch is not None:
+            self.stop("epoch_stop", self._epoch_metadata(At(epoch=self._epoch)))
+            self._epoch = None
+
+    def _close_block(self, at: At, *, whole_epoch: bool) -> None:
+        if whole_epoch:
+            self._close_epoch()
+        if self._block is not None:
+            self.stop("block_stop", self._block_metadata(self._block, length=False))
+            self._block = None
+
+    def _number(self, epoch: int) -> int:
+        return epoch - 1 + self._round.first_epoch
+
+    def _position(self, at: At) -> dict[str, Json]:
+        sizes = self._plan.sizes if self._plan else None
+        names = {"samples": at.samples, "epoch": at.epoch, "step": at.step,
+                 "samples_per_epoch": sizes.samples_per_epoch if sizes else None,
+                 "global_batch_size": self._plan.global_batch_size if self._plan else None}
+        value = self._rules.position.value.value({name: v for name, v in names.items() if v is not None})
+        assert isinstance(value, int | float)
+        return {self._rules.position.key: value}
+
+    def _epoch_metadata(self, at: At) -> dict[str, Json]:
+        return {"epoch_num": self._number(at.epoch)}
+
+    def _block_metadata(self, at: At, *, length: bool) -> dict[str, Json]:
+        if self._rules.position.key != "epoch_num":
+            return self._position(at)
+        metadata: dict[str, Json] = {"first_epoch_num": self._number(at.epoch)}
+        if length:
+            metadata["epoch_count"] = self._block_epochs(at)
+        return metadata
+
+    def _block_epochs(self, at: At) -> int:
+        """Epochs from here to the next evaluation, or to the limit where that comes first."""
+        if self._plan is None or self._plan.evaluations.unit != "epochs":
+            return 1
+        end = self._plan.evaluations.next_after(at.epoch - 1)
+        if self._plan.limit.unit == "epochs":
+            end = min(end or int(self._plan.limit.value), int(self._plan.limit.value))
+        return max(1, (end or at.epoch) - at.epoch + 1)
+
+    def _write(self, moment: str, value: Json, kind: EventType, metadata: Mapping[str, Json] | None,
+               at_ms: int | None = None) -> int:
+        key = self._round.vocabulary.get(moment)
+        stamp = self._clock.now_ms() if at_ms is None else at_ms
+        if key is not None:
+            self._put(key, value, kind, metadata, stamp)
+        return stamp
+
+    def _put(self, key: str, value: Json, kind: EventType, metadata: Mapping[str, Json] | None, at_ms: int | None) -> None:
+        stamp = self._clock.now_ms() if at_ms is None else at_ms
+        self._sink.write(Record(key, value, stamp, kind, {**_call_site(), **(metadata or {})}))
+
+
+def _call_site() -> dict[str, Json]:
+    """File and line of the harness call that caused a record: the same in every run, which is what the seed rule compares."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None and frame.f_back.f_code.co_filename == __file__:
+        frame = frame.f_back
+    outside: Callable[[], Path] = Path(frame.f_code.co_filename).resolve
+    path = outside()
+    name = path.relative_to(PACKAGE) if path.is_relative_to(PACKAGE) else Path(path.name)
+    return {"file": name.as_posix(), "lineno": frame.f_lineno}

@@ -1,0 +1,105 @@
+"""Worker processes: started, listened to, and ended together when the set has to stop."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import orjson
+
+from laptime.harness.one_run import Job, Outcome, Status
+from laptime.harness.progress import RunEvent
+
+PATIENCE_SECONDS = 20.0  # for workers to finish their logs after they were asked to stop
+EXPLAINS: tuple[Status, ...] = ("failed", "interrupted", "not converged", "converged")  # what is told first
+
+
+class Listener(Protocol):
+    """Who is told what a run says."""
+
+    def event(self, index: int, event: RunEvent) -> None: ...
+
+
+class Launcher:
+    """Runs jobs, several threads at a time; `stop` ends all of them."""
+
+    def __init__(self) -> None:
+        self._live: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    def run(self, job_file: Path, job: Job, output_path: Path, listener: Listener) -> Outcome:
+        """The outcome of one job; a worker that dies without a word is a failed run."""
+        with output_path.open("wb") as output:
+            process = self._start(_command(job_file, job.request.nproc), output)
+            if process is None:
+                return Outcome("interrupted", None, "not started")
+            told = _listen(process, output, job.index, listener)
+            code = process.wait()
+        with self._lock:
+            self._live.discard(process)
+        return told or Outcome("failed", None, f"the worker process {_death(code)}; its output is in {output_path}")
+
+    def stop(self) -> None:
+        """Ask every worker (and its ranks) to finish its log and end; insist after a while."""
+        with self._lock:
+            self.stopped = True
+            live = list(self._live)
+        for process in live:
+            _signal_group(process, signal.SIGTERM)
+        for process in live:
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                _signal_group(process, signal.SIGKILL)
+
+    def _start(self, command: list[str], output: BinaryIO) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self.stopped:
+                return None
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, start_new_session=True)
+            self._live.add(process)
+            return process
+
+
+def _listen(process: subprocess.Popen[bytes], output: BinaryIO, index: int, listener: Listener) -> Outcome | None:
+    """Relay what a worker tells until it closes its output; returns the ending it told."""
+    told: Outcome | None = None
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = RunEvent.from_line(line)
+        if event is None:
+            output.write(line)
+        elif event.kind == "end":
+            told = _better(told, Outcome(**orjson.loads(event.text)))
+        else:
+            listener.event(index, event)
+    return told
+
+
+def _better(told: Outcome | None, new: Outcome) -> Outcome:
+    """Of several ranks' endings, the one that explains most: a failure beats being stopped because of it."""
+    return new if told is None or EXPLAINS.index(new.status) < EXPLAINS.index(told.status) else told
+
+
+def _command(job_file: Path, nproc: int) -> list[str]:
+    if nproc == 1:
+        return [sys.executable, "-m", "laptime.harness.worker", str(job_file)]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}",
+            "-m", "laptime.harness.worker", str(job_file)]
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with exit code {code} and no result"

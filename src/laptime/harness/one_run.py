@@ -1,0 +1,262 @@
+"""One run, from the first log line to the last: the timing rules are true by the order of the calls below.
+
+The data door opens after run_start has been written; warm-up sees synthetic batches only and leaves no trace; the run
+stops at the first evaluation that meets every target; a run that is given up leaves a log that parses.
+"""
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from laptime.benchmark import Context, Session
+from laptime.config import Json, RunRequest
+from laptime.errors import RunFailed
+from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
+from laptime.harness import caches
+from laptime.harness.clock import Clock, Stopwatch
+from laptime.harness.journal import Journal, Sink
+from laptime.harness.preflight import Preflight, check_hyperparameters, make_plan, refuse_illegal
+from laptime.harness.progress import Emit, Meter, RunEvent
+from laptime.training.data.store import Store
+from laptime.training.distributed.world import World
+from laptime.training.seeds import Seeds
+from laptime.training.state import State
+
+Status = Literal["converged", "not converged", "interrupted", "failed"]
+MINUTE_MS = 60_000
+
+
+class Stopped(BaseException):
+    """A signal asks the run to end now."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(signal_name)
+        self.signal_name = signal_name
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a set, as handed to a worker process."""
+
+    request: RunRequest
+    index: int
+    seed: int
+    log: Path
+    record: Path
+    scratch: Path
+
+
+@dataclass
+class Account:
+    """What a run leaves for its record beside the log: seconds and peak memory of each phase, evaluations, caches."""
+
+    phases: dict[str, dict[str, Json]] = field(default_factory=dict)
+    evaluations: list[dict[str, Json]] = field(default_factory=list)
+    facts: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `seconds`: between run_start and run_stop, None when the clock never ran."""
+
+    status: Status
+    seconds: float | None
+    message: str
+
+
+class Run:
+    """The state of one run while it goes on. Call `execute` once."""
+
+    def __init__(self, job: Job, flight: Preflight, world: World, store: Store, sink: Sink, emit: Emit) -> None:
+        self.job, self.flight, self.world, self.store, self.emit = job, flight, world, store, emit
+        self.clock = Clock()
+        self.journal = Journal(sink, flight.round, flight.rules, self.clock)
+        self.account = Account()
+        self._started_ms: int | None = None
+        self._at = At()
+
+    def execute(self) -> Outcome:
+        try:
+            self._announce()
+            self._clear_caches()
+            session, plan = self._initialised()
+            return self._train(session, plan)
+        except Stopped as stop:
+            return self._given_up("interrupted", f"stopped by {stop.signal_name}")
+        except Exception:
+            self._given_up("failed", "")
+            raise
+
+    def _announce(self) -> None:
+        """Who runs what: the lines before anything happens."""
+        request, rules, manifest = self.job.request, self.flight.rules, self.store.metadata
+        identity = {"submission_benchmark": rules.log_name, "submission_org": request.submitter,
+                    "submission_division": request.division, "submission_status": request.status,
+                    "submission_platform": request.system, "submission_poc_name": request.submitter,
+                    "submission_entry": request.system}
+        for moment, value in identity.items():
+            self.journal.point(moment, value)
+        self.journal.line("laptime_round", self.flight.round.name,
+                          {"data": manifest.name, "data_hash": manifest.content_hash, "generator": manifest.generator})
+
+    def _clear_caches(self) -> None:
+        with self._phase("caches"):
+            report = caches.clear(self.store.paths()) if self.world.first else None
+            self.world.barrier()
+        if report is not None:
+            self.account.facts["caches"] = {"method": report.method, "resident": report.resident}
+            self.journal.point("cache_clear", report.cleared)
+
+    def _initialised(self) -> tuple[Session, Plan]:
+        """Everything the initialisation allowance covers, and the start of the clock."""
+        if self.flight.round.clock == "from_build":
+            self._start_clock(None)
+        started = self.journal.start("init_start")
+        plan = self._planned()
+        with self._phase("build"):
+            session = self.flight.benchmark.build(self.flight.config, self._context(plan))
+        self._declare(session, plan)
+        with self._phase("warm_up"):
+            self._warm_up(session)
+        if self.flight.round.clock == "from_data":
+            self._start_clock(self._end_of_initialisation(started))
+        return session, plan
+
+    def _planned(self) -> Plan:
+        sizes = self.flight.benchmark.sizes(self.flight.config, self.store.metadata)
+        plan = make_plan(self.flight.rules, self.flight.config, sizes)
+        self.journal.follow(plan)
+        return plan
+
+    def _context(self, plan: Plan) -> Context:
+        return Context(self.world, self.store, Seeds(self.job.seed), plan, self.job.scratch)
+
+    def _declare(self, session: Session, plan: Plan) -> None:
+        """Log what runs, read from live objects; refuse what the closed division forbids."""
+        request = self.job.request
+        values: dict[str, Json] = {"train_samples": plan.sizes.train_samples, "eval_samples": plan.sizes.eval_samples}
+        values |= session.hyperparameters
+        violations = check_hyperparameters(self.flight.rules, values, request.division)
+        self.account.facts["violations"] = violations
+        if request.division == "closed" and request.seed is None:
+            refuse_illegal(violations, self.flight.rules)
+        self.journal.values(values, request.division)
+        self.journal.point("seed", self.job.seed)
+        if self.flight.rules.tensors:
+            for tensor in session.initialised:
+                self.journal.point("weights_initialization", None, {"tensor": tensor})
+
+    def _warm_up(self, session: Session) -> None:
+        """Warm up and put everything back, bit for bit."""
+        before = session.state().copy()
+        session.warm_up()
+        after = session.state()
+        missing = sorted(_entries(after) ^ (set(before.tensors) | set(before.generators) | set(before.counters)))
+        if missing:
+            raise RunFailed(f"warm-up created or removed state that build() must make: {', '.join(missing[:3])}")
+        after.restore(before)
+        changed = after.difference(before)
+        if changed:
+            raise RunFailed(f"warm-up left a trace in {len(changed)} entries of the state, first '{changed[0]}'")
+
+    def _end_of_initialisation(self, started_ms: int) -> int | None:
+        """Time stamp that the clock must start with where initialisation outlasted its allowance, else None."""
+        allowance = self.flight.round.init_minutes.get(self.job.request.division)
+        latest = None if allowance is None else started_ms + int(allowance * MINUTE_MS) - 1
+        return latest if latest is not None and self.clock.now_ms() > latest else None
+
+    def _start_clock(self, at_ms: int | None) -> None:
+        self.world.synchronise()
+        self.world.barrier()
+        gc.collect()
+        gc.freeze()
+        self.journal.stop("init_stop", at_ms=at_ms)
+        self._started_ms = self.journal.start("run_start", at_ms=at_ms)
+        self.journal.point("train_loop", None)
+
+    def _train(self, session: Session, plan: Plan) -> Outcome:
+        self.store.unlock()
+        meter = Meter(self.flight.rules, plan, self.emit)
+        events = session.train()
+        try:
+            with self._phase("train"):
+                for event in events:
+                    if self._follow(event, meter):
+                        return self._ended("converged")
+            return self._ended("not converged")
+        finally:
+            events.close()  # type: ignore[attr-defined]
+
+    def _follow(self, event: Event, meter: Meter) -> bool:
+        """Log and show one event; True when it ends the run."""
+        self._at = event.at
+        self.journal.event(event)
+        match event:
+            case Progress(at):
+                meter.tell("progress", at)
+            case Epoch(at):
+                meter.tell("epoch", at)
+            case Evaluating():
+                self._evaluation = Stopwatch()
+            case Evaluated(at, metrics):
+                return self._evaluated(at, metrics, meter)
+            case Note() | Checkpoint():
+                pass
+        return False
+
+    def _evaluated(self, at: At, metrics: Mapping[str, float], meter: Meter) -> bool:
+        target = self.flight.rules.target
+        reached = self.world.agree(all(interval.contains(metrics[name]) for name, interval in target.items()))
+        self.account.evaluations.append({"epoch": at.epoch, "samples": at.samples, "metrics": dict(metrics),
+                                         "seconds": self._evaluation.seconds()})
+        if reached:
+            self._stop_clock(converged=True)
+        meter.tell("evaluated", at, metrics)
+        return reached
+
+    def _stop_clock(self, *, converged: bool) -> float:
+        stamp = self.journal.finish(self._at, converged=converged)
+        assert self._started_ms is not None
+        self._seconds = (stamp - self._started_ms) / 1000
+        return self._seconds
+
+    def _ended(self, status: Status) -> Outcome:
+        if status == "converged":
+            return Outcome(status, self._seconds, "")
+        seconds = self._stop_clock(converged=False)
+        return Outcome(status, seconds, f"the target was not reached by epoch {self._at.epoch}, where this run gives up")
+
+    def _given_up(self, status: Status, message: str) -> Outcome:
+        """End the log of a run that cannot go on; a second failure (disk full) must not hide the first."""
+        if self._started_ms is None:
+            return Outcome(status, None, message)
+        try:
+            return Outcome(status, self._stop_clock(converged=False), message)
+        except RunFailed:
+            return Outcome(status, None, message)
+
+    def _phase(self, name: str) -> "Phase":
+        return Phase(self, name)
+
+
+class Phase:
+    """Times a part of a run and notes the peak memory at its end."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self._run, self._name = run, name
+
+    def __enter__(self) -> None:
+        self._watch = Stopwatch()
+        self._run.emit(RunEvent("phase", self._name))
+
+    def __exit__(self, *_: object) -> None:
+        peaks = self._run.world.peak_memory_bytes()
+        self._run.account.phases[self._name] = {"seconds": self._watch.seconds(), "peak_memory_bytes": dict(peaks)}
+
+
+def _entries(state: State) -> set[str]:
+    return set(state.tensors) | set(state.generators) | set(state.counters)
+
+

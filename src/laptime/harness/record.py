@@ -1,0 +1,48 @@
+"""The run record beside each log: everything that says which code, configuration and machine made a number.
+
+None of it is needed to judge the log.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from laptime.config import Json, RunRequest, to_json
+from laptime.errors import RunFailed
+from laptime.system.machine import describe
+from laptime.system.environment import environment_record
+
+if TYPE_CHECKING:
+    from laptime.harness.one_run import Outcome, Run
+
+
+def write_record(run: "Run", outcome: "Outcome") -> None:
+    """Write `run.job.record`. Raises RunFailed when the disk is full."""
+    job, flight = run.job, run.flight
+    content = {
+        "outcome": asdict(outcome), "seed": job.seed, "submittable": job.request.seed is None,
+        "round": flight.round.name, "benchmark": flight.rules.name, "request": to_json(job.request),
+        "configuration": to_json(flight.config), "data": {"name": run.store.metadata.name,
+                                                           "content_hash": run.store.metadata.content_hash,
+                                                           "generator": run.store.metadata.generator},
+        "world": {"size": run.world.size, "device": str(run.world.device)},
+        "phases": run.account.phases, "evaluations": run.account.evaluations, **run.account.facts,
+        "environment": environment_record(command=job.request.command, variables=_variables(job.request)), "machine": to_json(describe()),
+    }
+    save(job.record, to_json(content))
+
+
+def _variables(request: RunRequest) -> dict[str, str]:
+    pairs = (text.partition("=") for text in request.variables)
+    return {name: value for name, _, value in pairs}
+
+
+def save(path: Path, content: Json) -> None:
+    """Write JSON for people and programs. Raises RunFailed."""
+    try:
+        path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        raise RunFailed(f"cannot write {path}: {error.strerror or error}",
+                        hint="Free some space or choose another --out.") from None

@@ -1,0 +1,216 @@
+"""What stands behind the token of a log line, as a Record, in the three dialects.
+
+Line forms and their irregular variants: log format facts, sections 1 and 2; sheet on older forms, sections 1, 2.1, 3.
+Nothing is evaluated: text that is no JSON is at most read as Python literals or as words in braces.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast, get_args
+
+import orjson
+
+from laptime.config import Json
+from laptime.log.record import Dialect, EventType, Record
+
+EVENT_TYPES = frozenset(get_args(EventType))
+_LATEST = 1e15  # ms; beyond the year 30000 a time is none
+_LENIENT_LIMIT = 20_000  # characters; longer text that is no JSON is not worth a second look
+_MLL = re.compile(r"(\d+(?:\.\d+)?)\s+([A-Za-z_]\w*)\s*:\s*(\S.*)", re.DOTALL)
+_MLP05 = re.compile(r"\S+ +(\S+) +(\d+(?:\.\d+)?) +\((.*?):(\d+)\) +(\w+)\s*(?::(.*))?$", re.DOTALL)
+_BARE_NAME = re.compile(r'([{,]\s*)([A-Za-z_]\w*)(\s*:)')
+_BARE_WORD = re.compile(r'(:\s*)(?!true\b|false\b|null\b)([A-Za-z_]\w*)(\s*[,}])')
+_EPOCH_TAGS = {"train_epoch", "eval_start", "eval_stop"}  # mlp05 tags whose bare integer is an epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a line (0: the whole file). `harmless`: nothing was lost by it."""
+
+    line: int
+    text: str
+    harmless: bool = False
+
+
+Report = Callable[[str, bool], None]  # text, harmless
+
+
+def parse(dialect: Dialect, payload: bytes, line: int, report: Report) -> Record | None:
+    """The record in `payload` (what follows `:::MLLOG `, `:::MLL ` or `:::MLPv`); None when it is beyond reading."""
+    if dialect == "mllog":
+        return _mllog(payload, line, report)
+    text = _text(payload)
+    return _mll(text, line, report) if dialect == "mll" else _mlp05(text, line, report)
+
+
+def _mllog(payload: bytes, line: int, report: Report) -> Record | None:
+    try:
+        fields = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        try:
+            fields = _json(_text(payload))
+        except ValueError as problem:
+            report(f"expected a JSON object after the token, found {_excerpt(payload)} ({problem})", False)
+            return None
+    if not isinstance(fields, dict):
+        report(f"expected a JSON object after the token, found {_excerpt(payload)}", False)
+        return None
+    return _record(fields, line, report)
+
+
+def _record(fields: Mapping[str, Json], line: int, report: Report) -> Record | None:
+    """A Record from the six fields; what is missing or of a wrong type is reported."""
+    key, time_ms = fields.get("key"), _time_ms(fields, report)
+    metadata, kind, namespace = fields.get("metadata"), fields.get("event_type"), fields.get("namespace")
+    if not isinstance(key, str):
+        report(f"expected a text field 'key', found {'none' if key is None else repr(key)}", False)
+        return None
+    if time_ms is None:
+        return None
+    if "value" not in fields:
+        report(f"field 'value' is missing in the line of '{key}'", False)
+    if not isinstance(metadata, Mapping):
+        report(f"expected an object 'metadata' in the line of '{key}', found {type(metadata).__name__}", False)
+        metadata = {}
+    if kind not in EVENT_TYPES:
+        report(f"expected an event_type of {', '.join(sorted(EVENT_TYPES))}, found {kind!r}", True)
+        kind = _usual_event_type(key)
+    return Record(key, fields.get("value"), time_ms, cast(EventType, kind), metadata,
+                  namespace if isinstance(namespace, str) else "", line)
+
+
+def _time_ms(fields: Mapping[str, Json], report: Report) -> float | None:
+    raw = fields.get("time_ms")
+    if type(raw) in (int, float) and abs(cast(float, raw)) < _LATEST:
+        return cast(float, raw)
+    if raw is None and isinstance(seconds := fields.get("time_s"), int | float) and abs(seconds) < _LATEST:
+        report("the time is in a field 'time_s' (seconds) instead of 'time_ms'", True)
+        return seconds * 1000
+    try:
+        time_ms = float(cast(str, raw))
+    except (TypeError, ValueError, OverflowError):
+        time_ms = math.nan
+    if abs(time_ms) < _LATEST and not isinstance(raw, bool):
+        return time_ms
+    report(f"expected a number 'time_ms', found {'none' if raw is None else repr(raw)[:60]}", False)
+    return None
+
+
+def _usual_event_type(key: str) -> EventType:
+    if key.endswith("_start"):
+        return "INTERVAL_START"
+    return "INTERVAL_END" if key.endswith("_stop") else "POINT_IN_TIME"
+
+
+def _mll(text: str, line: int, report: Report) -> Record | None:
+    match = _MLL.match(text.strip())
+    if not match:
+        report(f"expected 'seconds key: object' after the token, found {_excerpt(text)}", False)
+        return None
+    seconds, key, payload = match.groups()
+    fields = _lenient(payload, report)
+    if not isinstance(fields, dict):
+        report(f"expected an object with 'value' and 'metadata' for '{key}', found {_excerpt(payload)}", False)
+        return None
+    metadata = fields.get("metadata")
+    if "value" not in fields or not isinstance(metadata, dict):
+        report(f"expected 'value' and an object 'metadata' in the line of '{key}'", False)
+    return Record(key, fields.get("value"), _milliseconds(seconds),
+                  metadata=metadata if isinstance(metadata, dict) else {}, line=line)
+
+
+def _mlp05(text: str, line: int, report: Report) -> Record | None:
+    match = _MLP05.match(text.strip())
+    if not match:
+        report(f"expected 'version benchmark seconds (file:line) tag: value', found {_excerpt(text)}", False)
+        return None
+    benchmark, seconds, file, lineno, tag, payload = match.groups()
+    metadata: dict[str, Json] = {"file": file, "lineno": int(lineno[:9])}
+    value: Json = None
+    if payload is not None and payload.strip():
+        value = _unfolded(tag, _lenient(payload, report), metadata)
+    return Record(tag, value, _milliseconds(seconds), metadata=metadata, namespace=benchmark, line=line)
+
+
+def _unfolded(tag: str, value: Json, metadata: dict[str, Json]) -> Json:
+    """The value proper; epoch, iteration and outcome go to `metadata` under their later names."""
+    if isinstance(value, int) and not isinstance(value, bool) and tag in _EPOCH_TAGS:
+        metadata["epoch_num"] = value
+        return None
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {"success"}:  # a boolean, or "true" in some logs
+        metadata["status"] = "success" if str(value["success"]).lower() == "true" else "aborted"
+        return None
+    if "value" in value and set(value) <= {"value", "epoch", "iteration"}:
+        metadata |= {{"epoch": "epoch_num"}.get(name, name): item for name, item in value.items() if name != "value"}
+        return value["value"]
+    return value
+
+
+def _lenient(text: str, report: Report) -> Json:
+    """JSON; failing that, with a report, Python literals, names without quotes, or the text itself."""
+    try:
+        return _json(text)
+    except ValueError:
+        report(f"expected JSON, found {_excerpt(text)}", False)
+    if len(text) > _LENIENT_LIMIT:
+        return text
+    try:
+        return cast(Json, _plain(ast.literal_eval(_as_python(text))))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    try:
+        return _json(_BARE_WORD.sub(r'\1"\2"\3', _BARE_NAME.sub(r'\1"\2"\3', text)))
+    except ValueError:
+        return text.strip()
+
+
+def _as_python(text: str) -> str:
+    """JSON's constants inside a Python literal, as in {'value': null}."""
+    for json_word, python_word in (("null", "None"), ("true", "True"), ("false", "False")):
+        text = re.sub(rf"\b{json_word}\b", python_word, text)
+    return text.strip()
+
+
+def _plain(value: object) -> object:
+    """`value` if JSON could hold it; ValueError else."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"not a JSON value: {type(value).__name__}")
+
+
+def _json(text: str) -> Json:
+    """`json.loads`, with too deep nesting as the ValueError that it is to us; NaN and Infinity are read."""
+    try:
+        return cast(Json, json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return payload.decode("latin-1")
+
+
+def _milliseconds(seconds: str) -> float:
+    """Decimal seconds as milliseconds, exact to the millisecond and then to a float's precision."""
+    whole, _, fraction = seconds.partition(".")
+    milliseconds = int(whole[-12:]) * 1000 + int(fraction[:3].ljust(3, "0"))
+    rest = fraction[3:].rstrip("0")
+    return milliseconds + float(f"0.{rest[:9]}") if rest else milliseconds
+
+
+def _excerpt(text: str | bytes) -> str:
+    short = text[:60] if isinstance(text, str) else _text(text[:60])
+    return repr(short.strip()) + ("..." if len(text) > 60 else "")

@@ -1,0 +1,154 @@
+"""The generated data set of the mini round: ten classes that neither colour nor edge orientation alone can tell apart.
+
+Class = shape (five) x direction of the stripes on its surface (two, at right angles, both kept by a mirror image). All
+shapes have the same area; colours of stripes and background come from one distribution whatever the class; background
+stripes, bars across the picture, position, scale, rotation, blur and noise are nuisance. `hardness` scales the nuisance.
+Written in the published layout, as coloured JPEGs of varied size, then reformatted as real data is.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from laptime.suite.resnet.config import DataConfig, ResNetConfig
+from laptime.suite.resnet.published import GROUND_TRUTH, SYNSETS, validation_name
+from laptime.training.data.jpeg import Image, encode
+from laptime.training.data.synth.draw import (
+    SHAPES,
+    Colour,
+    Frame,
+    Picture,
+    Stream,
+    bar,
+    blended,
+    blurred,
+    clouds,
+    finished,
+    noisy,
+    stripes,
+)
+
+GENERATOR = "resnet-shapes 1"
+CLASSES = [f"{shape}-{surface}" for shape in SHAPES for surface in ("across", "along")]
+QUALITY = 90
+TILT = 25  # degrees either way
+SCALES = (0.4, 0.9)  # diameter of the object against the picture's shorter side
+WIDEST = 1.6  # half extent of the shapes against the square's half side, roughly
+PERIODS = (0.5, 0.75)  # stripe period against the object's half side
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One generated picture; `label` is what the data set says, `truth` what was drawn."""
+
+    image: Image
+    label: int
+    truth: int
+
+
+def synset(label: int) -> str:
+    """A class name of the published kind."""
+    return f"n{label + 1:08d}"
+
+
+def drawn(config: DataConfig, classes: int, seed: int, index: int) -> Drawn:
+    """Picture `index` of the data set: training pictures first, then validation. A function of its arguments only."""
+    stream = Stream(seed, index)
+    truth = index % classes
+    wrong = stream.fraction() < config.label_noise, stream.integer(1, classes - 1)
+    label = (truth + wrong[1]) % classes if wrong[0] and index < config.train_images else truth
+    return Drawn(_picture(config, truth, stream), label, truth)
+
+
+def _picture(config: DataConfig, truth: int, stream: Stream) -> Image:
+    height, width = (stream.integer(config.image_low, config.image_high) for _ in range(2))
+    canvas = _background(stream, height, width, config.hardness)
+    canvas = _object(canvas, truth, stream, config.hardness)
+    canvas = _clutter(canvas, stream, config.hardness)
+    canvas = blurred(canvas, stream.integer(0, 1) if config.hardness > 0 else 0)
+    return finished(noisy(canvas, stream, stream.between(10.0, 60.0) * config.hardness))
+
+
+def _background(stream: Stream, height: int, width: int, hardness: float) -> Picture:
+    """Clouds under stripes of any direction."""
+    canvas = clouds(stream, height, width, stream.integer(1, 4))
+    frame = Frame.at(height, width, y=0.0, x=0.0, size=1.0, degrees=stream.integer(0, 359))
+    lines = stripes(frame.u, stream.between(4.0, 16.0), stream.fraction())
+    return blended(canvas, stream.colour(0, 255), lines * np.float32(stream.between(0.0, 0.6) * hardness))
+
+
+def _object(canvas: Picture, truth: int, stream: Stream, hardness: float) -> Picture:
+    """The shape of the class with its stripes, somewhere around the middle."""
+    _, height, width = canvas.shape
+    half = stream.between(*SCALES) * min(height, width) / (2.0 * WIDEST)
+    frame = Frame.at(height, width, y=height * stream.between(0.35, 0.65), x=width * stream.between(0.35, 0.65),
+                     size=half, degrees=stream.integer(-TILT, TILT))
+    shape = list(SHAPES.values())[truth // 2]
+    along = frame.v if truth % 2 else frame.u
+    lines = stripes(along * np.float32(half), half * stream.between(*PERIODS), stream.fraction())
+    dark, light = _contrasting(stream, hardness)
+    surface = blended(np.broadcast_to(np.array(dark, np.float32)[:, None, None], canvas.shape), light, lines)
+    return blended(canvas, surface, frame.covered(shape(frame)))
+
+
+def _contrasting(stream: Stream, hardness: float) -> tuple[Colour, Colour]:
+    """Two colours of any hue, one lighter than the other; the harder, the less."""
+    one = stream.colour(0, 255)
+    shift = stream.between(110.0, 220.0) / (1.0 + hardness)
+    if sum(one) > 3 * 127.5:
+        shift = -shift
+    r, g, b = (min(255.0, max(0.0, part + shift + stream.between(-30.0, 30.0))) for part in one)
+    return one, (r, g, b)
+
+
+def _clutter(canvas: Picture, stream: Stream, hardness: float) -> Picture:
+    """Thin bars of any colour and direction across the picture."""
+    _, height, width = canvas.shape
+    for _ in range(stream.integer(1, 3)):
+        frame = Frame.at(height, width, y=height * stream.fraction(), x=width * stream.fraction(),
+                         size=min(height, width) * stream.between(0.1, 0.4), degrees=stream.integer(0, 359))
+        amount = frame.covered(bar(frame, 1.0, 0.12)) * np.float32(min(1.0, 0.8 * hardness))
+        canvas = blended(canvas, stream.colour(0, 255), amount)
+    return canvas
+
+
+def write_published(config: ResNetConfig, target: Path, seed: int, threads: int = 2) -> str:
+    """Write the data set in the published layout into the empty folder `target`; returns the hash of what was drawn."""
+    classes = config.model.classes
+    _folders(target, classes)
+    digest, truths = hashlib.blake2b(digest_size=16), []
+    for index, made in enumerate(_all(config.data, classes, seed, threads)):
+        image, label, data = made
+        digest.update(f"{image.shape} {label}\n".encode() + image.tobytes())
+        name = _name(config.data, index, label)
+        (target / name).write_bytes(data)
+        if index >= config.data.train_images:
+            truths.append(label + 1)
+    (target / GROUND_TRUTH).write_text("".join(f"{truth}\n" for truth in truths))
+    return digest.hexdigest()
+
+
+def _folders(target: Path, classes: int) -> None:
+    (target / "val").mkdir(parents=True)
+    for label in range(classes):
+        (target / "train" / synset(label)).mkdir(parents=True)
+    (target / SYNSETS).write_text("".join(f"{synset(label)}\n" for label in range(classes)))
+
+
+def _name(config: DataConfig, index: int, label: int) -> str:
+    if index < config.train_images:
+        return f"train/{synset(label)}/{synset(label)}_{index}.JPEG"
+    return f"val/{validation_name(index - config.train_images + 1)}"
+
+
+def _all(config: DataConfig, classes: int, seed: int, threads: int) -> Iterator[tuple[Image, int, bytes]]:
+    def make(index: int) -> tuple[Image, int, bytes]:
+        made = drawn(config, classes, seed, index)
+        return made.image, made.label, encode(made.image, QUALITY)
+
+    with ThreadPoolExecutor(threads) as workers:
+        yield from workers.map(make, range(config.train_images + config.eval_images))

@@ -1,0 +1,83 @@
+"""A benchmark that plays events instead of training: whatever a harness may meet, in milliseconds."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+from laptime.benchmark import Benchmark
+from laptime.events import At, Epoch, Evaluated, Evaluating, Note, Progress, Sizes
+from laptime.training.data.store import Manifest, entries
+from laptime.training.state import Count, State
+
+from .config import PRESETS
+
+SAMPLES = 16
+
+
+class StandIn:
+    """A session with one tensor of state."""
+
+    def __init__(self, config, ctx):
+        self.config, self.ctx = config, ctx
+        self.weight, self.steps = torch.zeros(4), Count()
+        self.extra = {}
+        self.initialised = ["weight"]
+        self.hyperparameters = {"global_batch_size": config.global_batch_size, "gradient_accumulation_steps": 1,
+                                "opt_weight": config.opt_weight}
+        if config.behaviour == "early data":
+            ctx.store.data("numbers.bin")
+
+    def state(self):
+        return State({"weight": self.weight, **self.extra}, {}, {"steps": self.steps})
+
+    def warm_up(self):
+        self.weight += 1
+        self.steps.value += 1
+        if self.config.behaviour == "lazy state":
+            self.extra["velocity"] = torch.zeros(1)
+        if self.config.behaviour == "trace":
+            self.weight = self.weight.clone().double()[:2]
+            self.extra = {}
+
+    def train(self):
+        assert self.ctx.store.data("numbers.bin").read_bytes() == bytes(range(SAMPLES))
+        at = At()
+        for epoch in range(1, self.config.limit_epochs + 1):
+            yield Epoch(at := at.in_epoch(epoch))
+            for _ in range(SAMPLES // self.config.global_batch_size):
+                at = at.after(self.config.global_batch_size)
+                yield Progress(at)
+            time.sleep(self.config.pause)
+            self._misbehave(epoch)
+            yield Evaluating(at)
+            yield Note(at, {"train_loss": 1.0 / epoch})
+            good = self.config.reaches_at and epoch >= self.config.reaches_at
+            yield Evaluated(at, {"eval_accuracy": 0.9 if good else 0.1})
+
+    def evaluate(self, checkpoint: Path):
+        raise NotImplementedError
+
+    def _misbehave(self, epoch):
+        if epoch == 2 and self.config.behaviour == "crash":
+            raise RuntimeError("the network exploded")
+        if epoch == 2 and self.config.behaviour == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def generate(config, root, seed):
+    (root / "numbers.bin").write_bytes(bytes(range(SAMPLES)))
+    Manifest("numbers", "standin 1", "0123", {"train_samples": SAMPLES, "eval_samples": 4}, entries(root, ["numbers.bin"])).save(root)
+
+
+def prepare(config, source, root):
+    generate(config, root, 0)
+
+
+def sizes(config, manifest):
+    return Sizes(manifest.count("train_samples"), manifest.count("eval_samples"), SAMPLES, config.limit_epochs)
+
+
+BENCHMARK = Benchmark(presets=PRESETS, prepare=prepare, generate=generate, sizes=sizes, build=StandIn)

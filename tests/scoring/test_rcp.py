@@ -1,0 +1,139 @@
+"""The convergence check against the worked examples of the rules and, where the facts are at hand, all 548 points."""
+
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from laptime.rules.model import ReferencePoint
+from laptime.scoring.rcp import Reference, check_convergence, interpolated, minimum_mean, pruned, statistics
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts" / "rules"
+BS_128 = (16, 14, 16, 17, 16, 16, 15, 16, 15, 16)
+BS_256 = (20, 21, 21, 20, 22, 22, 21, 21, 20, 20)
+
+
+def table(name):
+    return list(csv.DictReader((FACTS / name).read_text().splitlines()))
+
+
+def point(batch_size, values):
+    return ReferencePoint(f"ref_{batch_size}", batch_size, "epochs", tuple(values), {})
+
+
+def check(batch_size, values, points=None, **changes):
+    rules = {"runs": 5, "drop": 1, "max_failures": 1, **changes}
+    points = [point(128, BS_128), point(256, BS_256)] if points is None else points
+    return check_convergence(points, batch_size=batch_size, values=values, **rules)
+
+
+def test_statistics_of_the_appendix_example():
+    reference = statistics(point(128, BS_128), 1)
+    assert (reference.mean, reference.n) == (15.75, 8)
+    assert reference.stdev == pytest.approx(0.7810, abs=5e-5)
+    assert minimum_mean(reference, 5) == pytest.approx(14.7807, abs=5e-5)
+
+
+def test_minimum_of_the_appendix_example_with_the_trimmed_deviation():
+    assert minimum_mean(Reference(128, 15.75, 0.4330127, 8), 5) == pytest.approx(15.2126, abs=5e-5)
+
+
+def test_minimum_of_an_interpolated_point_with_the_trimmed_deviation():
+    line = interpolated(Reference(128, 15.75, 0.4330127, 8), Reference(256, 20.75, 0.6614378, 8), 192, 10)
+    assert line.mean == 18.25
+    assert minimum_mean(line, 5) == pytest.approx(17.603, abs=5e-4)
+
+
+def test_same_batch_size_slightly_fast_passes_with_a_factor():
+    decision = check(128, [15, 15, 15, 16, 16])
+    assert (decision.passed, decision.text) == (True, "RCP found")
+    assert decision.factor == pytest.approx(15.75 / (46 / 3))
+
+
+def test_same_batch_size_too_fast_fails():
+    decision = check(256, [19, 19, 19, 20, 20])
+    assert (decision.passed, decision.text, decision.factor) == (False, "RCP found", 1.0)
+
+
+def test_slower_than_the_reference_passes_without_factor():
+    assert check(128, [17] * 5).factor == 1.0
+
+
+def test_between_two_points_is_interpolated():
+    decision = check(192, [17, 18, 18, 18, 20])
+    assert (decision.passed, decision.text, decision.reference_mean) == (True, "RCP Interpolation", 18.25)
+
+
+def test_beyond_the_largest_batch_size_misses_a_point():
+    decision = check(512, [40] * 5)
+    assert (decision.passed, decision.text) == (False, "Missing RCP, please submit RCP with BS = 512")
+
+
+def test_below_the_smallest_batch_size_slower_passes():
+    assert check(64, [16] * 5).text == "RCP not found but slower convergence on smaller batch size"
+
+
+def test_below_the_smallest_batch_size_faster_misses_a_point():
+    decision = check(64, [10] * 5)
+    assert (decision.passed, decision.text) == (False, "Missing RCP, please submit RCP with BS = 64")
+
+
+def test_one_failed_run_is_the_slowest():
+    assert check(128, [16, 16, 16, 16, math.inf]).submission_mean == 16
+
+
+def test_two_failed_runs_are_insufficient():
+    assert check(128, [16, 16, 16, math.inf, math.inf]).text == "Insufficient convergence"
+
+
+def test_no_batch_size_and_no_points_are_said():
+    assert check(None, [16] * 5).text == "Could not detect global_batch_size"
+    assert check(128, [16] * 5, points=[]).text == "Cannot find any RCPs"
+
+
+def test_points_without_spread_accept_their_own_mean_only():
+    constant = [point(8, [3] * 10)]
+    assert check(8, [3] * 5, constant).passed
+    assert not check(8, [2.999] * 5, constant).passed
+
+
+def test_pruning_removes_the_slow_and_the_small():
+    points = [Reference(1, 12, 1, 8), Reference(2, 10, 1, 8), Reference(3, 20, 1, 8), Reference(4, 14, 1, 8)]
+    assert [p.batch_size for p in pruned(points)] == [2, 4]
+
+
+def test_every_reference_point_has_the_known_statistics_and_pruning():
+    """548 points of 11 rounds: mean, deviation, least mean, speed-up; which of them pruning keeps."""
+    if not FACTS.exists():
+        pytest.skip("the tables of all reference points are not at hand")
+    wanted = {(r["round"], r["benchmark"], r["rcp_name"]): r for r in table("rcp_stats.csv")}
+    groups = defaultdict(list)
+    for row in table("rcp.csv"):
+        values = [float(v) for v in row["values"].split()]
+        groups[row["round"], row["benchmark"]].append((row["rcp_name"], point(float(row["batch_size"]), values)))
+    checked = 0
+    for (round_name, benchmark), points in groups.items():
+        rows = [wanted[round_name, benchmark, name] for name, _ in points]
+        runs = int(rows[0]["runs_required"])
+        references = [statistics(p, 4 if runs == 40 else 1) for _, p in points]  # only the 40-run benchmark drops 4
+        kept = {p.batch_size for p in pruned(references)}
+        for row, reference in zip(rows, references, strict=True):
+            least = minimum_mean(reference, runs)
+            assert reference.mean == pytest.approx(float(row["mean"]), rel=1e-9), row
+            assert reference.stdev == pytest.approx(float(row["stdev"]), rel=1e-9, abs=1e-9), row
+            assert least == pytest.approx(float(row["min_mean"]), abs=6e-5, rel=1e-9), row
+            if least > 1:
+                assert reference.mean / least == pytest.approx(float(row["max_speedup"]), rel=5e-5), row
+            assert ("yes" if reference.batch_size in kept else "no") == row["survives_pruning"], row
+            checked += 1
+    assert checked == len(wanted)
+
+
+def test_the_eight_billion_example_of_the_facts():
+    """Facts, example B, with statistics given there instead of the points."""
+    reference = Reference(64, 226_645.3333333, 10_623.97, 18)
+    assert minimum_mean(reference, 10) == pytest.approx(218_921.87, abs=0.02)
+    line = interpolated(Reference(32, 178_858.67, 7_165.07, 18), Reference(64, 226_645.33, 10_623.97, 18), 48, 20)
+    assert minimum_mean(line, 10) == pytest.approx(196_405.66, abs=0.02)

@@ -64,8 +64,8 @@ def test_mll_records_survive_writing_and_reading(folder, records):
 def test_mlp05_records_survive_writing_and_reading(folder, place, time, epoch, accuracy, status, value):
     records = [Record("run_start", None, time, metadata=place, namespace="resnet"),
                Record("input_size", value, time, metadata=place, namespace="resnet"),
-               Record("train_epoch", None, time, metadata={**place, "epoch_num": epoch}, namespace="resnet"),
-               Record("eval_accuracy", accuracy, time, metadata={**place, "epoch_num": epoch}, namespace="resnet"),
+               Record("train_epoch", None, time, metadata={**place, "epoch": epoch}, namespace="resnet"),
+               Record("eval_accuracy", accuracy, time, metadata={**place, "epoch": epoch}, namespace="resnet"),
                Record("run_stop", None, time, metadata={**place, "status": status}, namespace="resnet")]
     log = round_trip(folder, records, "mlp05")
     assert (log.dialect, log.problems) == ("mlp05", ())
@@ -202,7 +202,7 @@ def test_v05_forms_of_public_logs(folder):
         ("run_clear_caches", None), ("train_epoch", None), ("opt_learning_rate", {"deferred": True, "value": 0.1}),
         ("run_stop", None), ("eval_size", 9)]
     assert log.records[0].time_ms == pytest.approx(1541731848585.105896, abs=1e-3)
-    assert log.records[1].metadata == {"file": "seq2seq/train/trainer.py", "lineno": 107, "epoch_num": 3}
+    assert log.records[1].metadata == {"file": "seq2seq/train/trainer.py", "lineno": 107, "epoch": 3}
     assert log.records[3].metadata["status"] == "success"
 
 

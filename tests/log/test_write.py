@@ -39,6 +39,7 @@ def test_mll_line():
     ("run_stop", None, {"status": "success"}, 'run_stop: {"success": true}'),
     ("run_stop", None, {"status": "aborted"}, 'run_stop: {"success": false}'),
     ("train_epoch", None, {"epoch_num": 0}, "train_epoch: 0"),
+    ("train_epoch", None, {"epoch": 4}, "train_epoch: 4"),
     ("eval_iteration_accuracy", 0.2, {"iteration": 7}, 'eval_iteration_accuracy: {"iteration": 7, "value": 0.2}'),
     ("run_start", None, {}, "run_start"),
     ("input_size", 224, {}, "input_size: 224")])

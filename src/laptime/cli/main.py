@@ -1,4 +1,4 @@
-"""The program `laptime`: commands found lazily, and the one place where what goes wrong becomes a line and an exit code.
+"""The program `laptime`: commands found lazily; the one place where what goes wrong becomes a line and an exit code.
 
 No command module is imported before it is called, so the first screen costs no more than click.
 """
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from laptime.errors import FINE, INTERRUPTED, RUN_FAILED, WRONG_USE, UnknownName
 
 BROKEN_PIPE = 141  # as shells report SIGPIPE: whoever read the answer has seen enough
 
-# In the order of the work: name -> (module, what it does). `laptime --help` shows this table without importing anything.
+# In the order of the work: name -> (module, what it does). `laptime --help` shows this table and imports none of it.
 COMMANDS = {
     "list": ("list", "The suite: benchmarks, targets, rounds, status."),
     "show": ("show", "A benchmark and its rules in a round."),
@@ -46,7 +47,8 @@ class Program(click.Group):
         command: click.Command = module.command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context,
+                        args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             raise UnknownName(f"unknown command '{name}'.{nearest(name, COMMANDS)}", hint="See `laptime --help`.")
@@ -72,19 +74,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = program.main(None if arguments is None else list(arguments), prog_name="laptime", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else FINE
-    except UserError as error:
-        return _tell(str(error), error.hint, error.exit_code)
-    except click.UsageError as error:
-        return _tell(error.format_message(), _help_hint(error), WRONG_USE)
-    except click.ClickException as error:
-        return _tell(error.format_message(), "", WRONG_USE)
-    except (KeyboardInterrupt, click.Abort):
-        return _tell("interrupted", "", INTERRUPTED)
-    except BrokenPipeError:
-        return _quietly_closed()
-    except Exception as error:
-        return _bug(error)
+    except (Exception, KeyboardInterrupt) as error:
+        return _explained(error)
+    return code if isinstance(code, int) else FINE
+
+
+def _explained(error: BaseException) -> int:
+    """Say on stderr what went wrong; returns the exit code."""
+    match error:
+        case UserError():
+            return _tell(str(error), error.hint, error.exit_code)
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return WRONG_USE
+        case click.ClickException():
+            return _tell(error.format_message(), _help_hint(error), WRONG_USE)
+        case KeyboardInterrupt() | click.Abort():
+            return _tell("interrupted", "", INTERRUPTED)
+        case BrokenPipeError():
+            return _quietly_closed()
+        case _:
+            return _bug(error)
 
 
 def _tell(message: str, hint: str, code: int) -> int:
@@ -95,24 +105,22 @@ def _tell(message: str, hint: str, code: int) -> int:
     return code
 
 
-def _help_hint(error: click.UsageError) -> str:
-    return f"See `{error.ctx.command_path} --help`." if error.ctx else ""
+def _help_hint(error: click.ClickException) -> str:
+    return f"See `{error.ctx.command_path} --help`." if isinstance(error, click.UsageError) and error.ctx else ""
 
 
 def _quietly_closed() -> int:
     """The reader went away: no complaint, not even when the interpreter flushes at exit."""
-    try:
+    with suppress(OSError, ValueError):  # no real file behind it: nothing to flush either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # no real file behind it: nothing to flush either
-        pass
     return BROKEN_PIPE
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: BaseException) -> int:
     summary = f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         with tempfile.NamedTemporaryFile("w", prefix="laptime-", suffix=".txt", delete=False) as file:
-            traceback.print_exc(file=file)
+            traceback.print_exception(error, file=file)
         where = f"the full report is in {Path(file.name)}"
     except OSError as problem:
         where = f"its report could not be written ({problem.strerror})"

@@ -16,7 +16,7 @@ from laptime.config import RunRequest, SuitePath
 @click.option("--source", type=FOLDER, help="Folder that the published data set was downloaded to.")
 @click.option("--force", is_flag=True, help="Make the data again even if it is there.")
 @suite_option
-def command(name: str, round_name: str, data: Path, source: Path | None, force: bool, suite: SuitePath) -> None:
+def command(*, name: str, round_name: str, data: Path, source: Path | None, force: bool, suite: SuitePath) -> None:
     """Make the data of benchmark NAME, or verify what is there.
 
     Rounds at laptop scale generate theirs; official rounds reformat a download. Prints the folder of the data.

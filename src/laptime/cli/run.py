@@ -19,11 +19,13 @@ RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]"
 @click.command("run", epilog="Example: laptime run resnet --round smoke")
 @click.argument("name")
 @round_option()
-@click.option("--out", type=FOLDER, help="Folder of the submission tree.  [default: runs/ROUND]")
-@click.option("--runs", type=click.IntRange(1), help="How many runs.  [default: what the round asks for]")
+@click.option("--out", type=FOLDER, default=None, show_default="runs/ROUND",
+              help="Folder of the submission tree.")
+@click.option("--runs", type=click.IntRange(1), show_default="what the round asks for", help="How many runs.")
 @click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="Processes per run.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="Compute threads per process.  [default: cores / nproc]")
+@click.option("--threads", type=click.IntRange(0), default=0, show_default="cores / nproc",
+              help="Compute threads per process.")
 @click.option("--seed", type=click.IntRange(0), help="Fixed seed of the first run; such runs cannot be submitted.")
 @click.option("--set", "changes", metavar="A.B=VALUE", multiple=True, help="Override a setting; may be repeated.")
 @click.option("--division", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
@@ -31,12 +33,12 @@ RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]"
 @data_option
 @click.option("--submitter", default="laptime", show_default=True, help="Who runs, as logs and folders say it.")
 @click.option("--status", help="Availability of the system, as the round spells it.")
-@click.option("--system", default="", help="Name of the system.  [default: from the hardware found]")
+@click.option("--system", default="", show_default="from the hardware found", help="Name of the system.")
 @suite_option
 @json_option
-def command(name: str, round_name: str, out: Path | None, runs: int | None, nproc: int, device: str, threads: int,
-            seed: int | None, changes: tuple[str, ...], division: Literal["closed", "open"], data: Path, submitter: str,
-            status: str | None, system: str, suite: SuitePath, as_json: bool) -> int:
+def command(*, name: str, round_name: str, out: Path | None, runs: int | None, nproc: int, device: str, threads: int,
+            seed: int | None, changes: tuple[str, ...], division: Literal["closed", "open"], data: Path,
+            submitter: str, status: str | None, system: str, suite: SuitePath, as_json: bool) -> int:
     """Train benchmark NAME to its target, as often as the round asks for.
 
     Each run is a fresh process with a fresh seed. A set that was interrupted goes on with the runs that are missing.

@@ -16,6 +16,7 @@ from laptime.log.record import EventType, Record
 from laptime.rules.model import BenchmarkRules, Round
 
 PACKAGE = Path(__file__).parents[2]
+SIZES = ("train_samples", "eval_samples")  # moments that a round may know under keys of its own
 
 
 class Sink(Protocol):
@@ -61,6 +62,9 @@ class Journal:
             if rule.key not in written and rule.name in values and rule.applies(division, "both", values):
                 self.line(rule.key, values[rule.name])
                 written.add(rule.key)
+        for moment in SIZES:
+            if moment in values and self._round.vocabulary.get(moment) not in written:
+                self.point(moment, values[moment])
 
     def follow(self, plan: Plan) -> None:
         """The plan that block lengths derive from."""

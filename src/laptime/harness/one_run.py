@@ -92,9 +92,9 @@ class Run:
     def _announce(self) -> None:
         """Who runs what: the lines before anything happens."""
         request, rules, manifest = self.job.request, self.flight.rules, self.store.metadata
-        identity = {"submission_benchmark": rules.log_name, "submission_org": request.submitter,
+        identity = {"submission_org": request.submitter, "submission_platform": request.system,
                     "submission_division": request.division, "submission_status": request.status,
-                    "submission_platform": request.system, "submission_poc_name": request.submitter,
+                    "submission_benchmark": rules.log_name, "submission_poc_name": request.submitter,
                     "submission_entry": request.system}
         for moment, value in identity.items():
             self.journal.point(moment, value)

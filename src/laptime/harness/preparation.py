@@ -46,7 +46,7 @@ def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener
         raise DataProblem(f"no prepared {flight.rules.dataset} at {root}",
                           hint=f"Download it, then: laptime prepare {flight.rules.name} --round {flight.round.name} "
                                f"--source FOLDER (see the benchmark's README).")
-    listener.message(f"{'generating' if generated else 'reformatting'} {flight.rules.dataset} in {root} (not timed)")
+    listener.message(f"{'making' if generated else 'reformatting'} the data in {root}: {flight.rules.dataset} (not timed)")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

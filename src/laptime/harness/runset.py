@@ -23,7 +23,7 @@ from laptime.harness.one_run import Job, Status
 from laptime.harness.preflight import Preflight, resolve
 from laptime.harness.preparation import prepare
 from laptime.harness.progress import RunEvent
-from laptime.harness.result_folder import ResultFolder
+from laptime.harness.set_folder import SetFolder
 from laptime.harness.worker import save_job
 
 SEED_BITS = 32
@@ -71,7 +71,7 @@ class _Interrupt(Exception):
 def run_set(request: RunRequest, reporter: Reporter) -> SetOutcome:
     """Make the runs that are missing. Raises UserErrors for whatever is wrong before or during a run."""
     flight = resolve(request)
-    folder = ResultFolder.open(flight)
+    folder = SetFolder.open(flight)
     missing = folder.missing()
     if not missing:
         return SetOutcome(folder.results, (), errors.FINE, f"all {folder.total} runs are already there")
@@ -86,7 +86,7 @@ def run_set(request: RunRequest, reporter: Reporter) -> SetOutcome:
     return _summary(folder, tuple(outcomes), flight)
 
 
-def _make(folder: ResultFolder, missing: list[int], launcher: Launcher, reporter: Reporter,
+def _make(folder: SetFolder, missing: list[int], launcher: Launcher, reporter: Reporter,
           outcomes: list[RunOutcome]) -> None:
     """Run `missing`, `jobs` at a time; the first failed run ends the set. Appends to `outcomes` as runs end."""
 
@@ -116,7 +116,7 @@ def _wait(futures: list[Future[None]]) -> None:
                 future.result()
 
 
-def _one(folder: ResultFolder, index: int, launcher: Launcher, reporter: Reporter) -> RunOutcome:
+def _one(folder: SetFolder, index: int, launcher: Launcher, reporter: Reporter) -> RunOutcome:
     request = folder.request
     seed = request.seed + index if request.seed is not None else folder.fresh_seed(lambda: secrets.randbits(SEED_BITS))
     reporter.run_started(index, folder.total, seed)
@@ -154,12 +154,12 @@ def _deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupted(folder: ResultFolder, outcomes: list[RunOutcome], number: int) -> SetOutcome:
+def _interrupted(folder: SetFolder, outcomes: list[RunOutcome], number: int) -> SetOutcome:
     code = errors.INTERRUPTED if number == signal.SIGINT else errors.TERMINATED
     return SetOutcome(folder.results, tuple(outcomes), code, f"stopped by {signal.Signals(number).name}; {_kept(folder)}")
 
 
-def _summary(folder: ResultFolder, outcomes: tuple[RunOutcome, ...], flight: Preflight) -> SetOutcome:
+def _summary(folder: SetFolder, outcomes: tuple[RunOutcome, ...], flight: Preflight) -> SetOutcome:
     for outcome in outcomes:
         if outcome.status in ("failed", "interrupted"):
             raise RunFailed(f"run {outcome.index} failed: {outcome.message.rstrip('.')}; {_kept(folder)}")
@@ -169,6 +169,6 @@ def _summary(folder: ResultFolder, outcomes: tuple[RunOutcome, ...], flight: Pre
     return SetOutcome(folder.results, outcomes, code, f"{len(outcomes) - missed} of {len(outcomes)} runs reached the target")
 
 
-def _kept(folder: ResultFolder) -> str:
+def _kept(folder: SetFolder) -> str:
     done = folder.total - len(folder.missing())
     return f"{done} of {folder.total} runs are finished and kept; the same command makes the others"

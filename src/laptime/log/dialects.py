@@ -137,9 +137,9 @@ def _mlp05(text: str, line: int, report: Report) -> Record | None:
 
 
 def _unfolded(tag: str, value: Json, metadata: dict[str, Json]) -> Json:
-    """The value proper; epoch, iteration and outcome go to `metadata` under their later names."""
+    """The value proper; epoch, iteration and outcome (as `status`, its later name) go to `metadata`."""
     if isinstance(value, int) and not isinstance(value, bool) and tag in _EPOCH_TAGS:
-        metadata["epoch_num"] = value
+        metadata["epoch"] = value
         return None
     if not isinstance(value, Mapping):
         return value
@@ -147,7 +147,7 @@ def _unfolded(tag: str, value: Json, metadata: dict[str, Json]) -> Json:
         metadata["status"] = "success" if str(value["success"]).lower() == "true" else "aborted"
         return None
     if "value" in value and set(value) <= {"value", "epoch", "iteration"}:
-        metadata |= {{"epoch": "epoch_num"}.get(name, name): item for name, item in value.items() if name != "value"}
+        metadata |= {name: item for name, item in value.items() if name != "value"}
         return value["value"]
     return value
 

@@ -14,7 +14,7 @@ Dialect = Literal["mlp05", "mll", "mllog"]
 class Record:
     """`time_ms`: milliseconds since 1970, a float where the dialect has fractions; `line`: 1-based, 0: not read.
 
-    Dialects without an event type (mlp05, mll) read as POINT_IN_TIME; mlp05 positions read as metadata `epoch_num`
+    Dialects without an event type (mlp05, mll) read as POINT_IN_TIME; mlp05 positions read as metadata `epoch`
     or `iteration`, its outcome as metadata `status`.
     """
 

@@ -3,17 +3,19 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+from typing import Literal
 
 from laptime.config import nearest
 from laptime.errors import UserError
-from laptime.events import Unit
 from laptime.rules import keys, ranges
 from laptime.rules.constraints import Constraint
 from laptime.rules.keys import References, Scope
 from laptime.rules.model import BenchmarkRules, Evaluations, Identity, Interval, KeyRule, Position
 from laptime.rules.schema import Table, read_toml
 
-UNITS: tuple[Unit, ...] = ("samples", "epochs")
+UNITS: tuple[Literal["samples", "epochs"], ...] = ("samples", "epochs")
+SOURCES: tuple[Literal["published", "generated"], ...] = ("published", "generated")
 IDENTITY = ("title", "area", "dataset", "model", "metric")
 BOUND = re.compile(r"(>=|>|<=|<)\s*([-+0-9.eE]+)")
 
@@ -47,7 +49,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         round=scope.name, name=folder.name, log_name=log_name,
         title=fields.text("title"), area=fields.text("area"), dataset=fields.text("dataset"),
         model=fields.text("model"), metric=fields.text("metric"),
-        preset=fields.text("preset"), target=target,
+        preset=fields.text("preset"), data=fields.choice("data", SOURCES, "published"), target=target,
         runs=fields.integer("runs"), drop=fields.integer("drop"), max_failures=fields.integer("max_failures"),
         convergence_unit=unit, evaluations=evaluations, limit=fields.formula("limit"),
         position=_position(fields.table("position")),
@@ -63,7 +65,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
 
 
 def house_log_name(folder: Path, scope: Scope) -> str | None:
-    """The log name that an entry gives itself in a house round, "" where it gives none, None where there is no entry."""
+    """The log name that an entry gives itself in a house round, "" where it gives none; None without an entry."""
     entry = _entry(_file(folder), scope)
     return None if entry is None else entry.text("log_name", "")
 
@@ -137,9 +139,9 @@ def _check_excepts(file: Table, entry: Table, scope: Scope, excepts: dict[str, s
     if not scope.like:
         return
     changed = set(entry.data) - {"in", "like", "excepts", "log_name"}
-    changed |= {row.text("id", row.text("key")) for row in _rows(file, "keys") if scope.own(row)}
+    changed |= {keys.rule_id(row) for row in _rows(file, "keys") if scope.own(row)}
     for name in changed - excepts.keys():
-        raise UserError(f"{entry.where}: '{name}' differs from round {scope.like}, but 'excepts' gives no reason for it")
+        raise UserError(f"{entry.where}: '{name}' differs from round {scope.like}, but 'excepts' gives no reason")
     for name in excepts.keys() - changed:
         raise UserError(f"{entry.where}: 'excepts' names '{name}', which does not differ from round {scope.like}."
                         f"{nearest(name, changed)}")

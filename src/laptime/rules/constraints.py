@@ -27,10 +27,6 @@ class Constraint:
     formula: Formula | None = None
     text: str = ""
 
-    def __bool__(self) -> bool:
-        """Whether anything is asked at all."""
-        return self != Constraint(text=self.text)
-
     def __str__(self) -> str:
         """What is expected, in words."""
         if self.text:

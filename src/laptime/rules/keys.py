@@ -69,20 +69,23 @@ def key_rules(rows: Iterable[Table], scope: Scope, words: References, *, common:
     return inherited | own
 
 
+def rule_id(row: Table) -> str:
+    """The id of a row: its own, or the key with what narrows it ("eval_accuracy-open-checker")."""
+    parts = [row.text("key"), row.text("division", "any"), row.text("authority", "both")]
+    return row.text("id", "-".join(part for part in parts if part not in ("any", "both")))
+
+
 def _key_rule(row: Table, words: References, common: bool) -> KeyRule:
     key = row.text("key")
-    division = row.choice("division", DIVISIONS, "any")
-    authority = row.choice("authority", AUTHORITIES, "both")
-    parts = [key, *(word for word in (division, authority) if word not in ("any", "both"))]
     rule = KeyRule(
-        id=row.text("id", "-".join(parts)),
+        id=rule_id(row),
         key=key,
         count=row.choice("count", COUNTS, "optional"),
         constraint=constraint(row, words, key),
         source_name=row.text("from", ""),
         when=row.formula("when"),
-        division=division,
-        authority=authority,
+        division=row.choice("division", DIVISIONS, "any"),
+        authority=row.choice("authority", AUTHORITIES, "both"),
         source=row.text("source", ""),
         or_key=row.text("or", ""),
         occurrences=row.choice("occurrences", OCCURRENCES, "every"),

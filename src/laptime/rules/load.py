@@ -19,6 +19,7 @@ from laptime.rules.schema import Table, read_toml
 ROUNDS = Path(__file__).parent / "rounds"
 SUITE = Path(__file__).parents[1] / "suite"
 COMMON = "common"
+BUILT_IN = SuitePath()
 
 KINDS: tuple[Literal["official", "house"], ...] = ("official", "house")
 DIALECTS: tuple[Literal["mlp05", "mll", "mllog"], ...] = ("mlp05", "mll", "mllog")
@@ -34,12 +35,15 @@ def round_names() -> tuple[str, ...]:
     placed = {stem: at for stem in stems if (at := ranges.order(stem)) is not None}
     for stem in stems:
         if stem not in placed:
-            raise UserError(f"rounds/{stem}.toml: expected a file name such as v4.0.toml or mini-1.toml")
+            raise UserError(f"rounds/{stem}.toml: expected a file name like v<number>.<number> or <word>-<number>")
     return tuple(sorted(placed, key=placed.__getitem__))
 
 
 def resolve(name: str) -> str:
-    """The full name of a round: "4.0" is v4.0, "mini" the newest mini-N. Raises UnknownName with the nearest name."""
+    """The full name of a round: the "v" may be left out, a house round's word means the newest of its kind.
+
+    Raises UnknownName with the nearest name.
+    """
     known = round_names()
     if name in known:
         return name
@@ -51,7 +55,7 @@ def resolve(name: str) -> str:
     raise UnknownName(f"unknown round '{name}'.{nearest(name, [*known, *newest])}", hint=f"Rounds: {', '.join(known)}.")
 
 
-def load_round(name: str, suite: SuitePath = SuitePath()) -> Round:
+def load_round(name: str, suite: SuitePath = BUILT_IN) -> Round:
     """A round with the rules of each of its benchmarks that the suite has a folder for.
 
     Raises UnknownName for a round that does not exist and UserError for a fault in a rule file.
@@ -64,7 +68,7 @@ def by_log_name(round_: Round, log_name: str) -> BenchmarkRules | None:
     return round_.benchmarks.get(round_.suite.get(log_name, ""))
 
 
-def latest_round(benchmark: str, suite: SuitePath = SuitePath()) -> str:
+def latest_round(benchmark: str, suite: SuitePath = BUILT_IN) -> str:
     """The newest official round that has the benchmark. Raises UnknownName."""
     found = {identity.folder: identity.rounds for identity in identities(suite)}
     if benchmark not in found:
@@ -77,13 +81,13 @@ def latest_round(benchmark: str, suite: SuitePath = SuitePath()) -> str:
 
 
 @lru_cache(maxsize=16)
-def identities(suite: SuitePath = SuitePath()) -> tuple[Identity, ...]:
+def identities(suite: SuitePath = BUILT_IN) -> tuple[Identity, ...]:
     """What each benchmark folder is and the rounds it appears in, by folder name."""
     return tuple(benchmarks.identity(path, round_names()) for _, path in sorted(folders(suite).items()))
 
 
 @lru_cache(maxsize=16)
-def folders(suite: SuitePath = SuitePath()) -> Mapping[str, Path]:
+def folders(suite: SuitePath = BUILT_IN) -> Mapping[str, Path]:
     """Benchmark folders by name: those of the package, then those of `suite.extra`. Raises UserError."""
     if suite.extra is not None and not suite.extra.is_dir():
         raise UserError(f"expected a folder of benchmarks, found nothing at {suite.extra}")
@@ -157,7 +161,11 @@ def _house_suite(scope: Scope, suite: SuitePath) -> dict[str, str]:
             like = benchmarks.derives_from(path, scope)
             official = _round_file(like).text_map("suite") if like in scope.known else {}
             inherited = next((name for name, other in official.items() if other == folder), folder)
-            mapping[log_name or inherited] = folder
+            name = log_name or inherited
+            if name in mapping:
+                raise UserError(f"{path}/rules.toml: log name '{name}' of round {scope.name} is already that of "
+                                f"'{mapping[name]}'; give this one a field 'log_name'")
+            mapping[name] = folder
     return mapping
 
 

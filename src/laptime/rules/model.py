@@ -188,5 +188,5 @@ class Round:
     first_epoch: int  # the number that the first epoch carries in logs
     seeds_required: bool
     rcp_check: bool
-    remarks: tuple[str, ...]  # conflicts between sources and the side taken
     benchmarks: Mapping[str, BenchmarkRules]  # by folder name
+    remarks: tuple[str, ...] = ()  # conflicts between sources, and the side taken

@@ -1,4 +1,4 @@
-"""Names of rounds, their order in time, and closed ranges of them such as "v0.7..v4.0 house-1"."""
+"""Names of rounds, their order in time, and closed ranges of them ("first..last")."""
 
 import re
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def parse(text: str, known: Sequence[str], where: str) -> Ranges:
             raise UserError(f"{where}: expected a range of rounds from earlier to later in field 'in', found '{part}'")
         spans.append((low, high))
     if not spans:
-        raise UserError(f"{where}: expected rounds such as 'v0.7..v4.0' in field 'in', found '{text}'")
+        raise UserError(f"{where}: expected rounds or ranges 'first..last' in field 'in', found '{text}'")
     return Ranges(tuple(spans))
 
 
@@ -56,5 +56,5 @@ def _end(name: str, known: Sequence[str], part: str, where: str) -> Order:
     at = order(name)
     if at is None or name not in known:
         raise UserError(f"{where}: unknown round '{name}' in '{part}', field 'in'.{nearest(name, known)}",
-                        hint="A range has two ends: v0.7..v4.0.")
+                        hint=f"A range has two ends, among {', '.join(known)}.")
     return at

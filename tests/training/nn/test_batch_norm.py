@@ -33,7 +33,7 @@ def passed(layer, micro_batches, forward=None):
     """Forward, a loss that is not symmetric in the samples, backward, commit."""
     outputs, inputs = [], [x.clone().requires_grad_() for x in micro_batches]
     for x in inputs:
-        outputs.append((forward or layer)(x))
+        outputs.append((layer if forward is None else forward)(x))
         (outputs[-1].double().pow(3) * torch.linspace(0, 1, x.numel()).view_as(x)).sum().backward()
     RunningStatistics(layer, ALONE).commit()
     return torch.cat(outputs).detach(), torch.cat([x.grad for x in inputs])

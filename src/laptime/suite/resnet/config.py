@@ -64,6 +64,7 @@ class DataConfig:
     augment: bool = True  # False (a planted fault): centre crops in training too
     shuffle_labels: bool = False  # a planted fault
     eval_batch_size: int = 256  # per process
+    cache_bytes: int = 1 << 28  # per process; decoded data sets up to this size stay in memory after their first use
     # only for generated data:
     image_low: int = 64
     image_high: int = 128

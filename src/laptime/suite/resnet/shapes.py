@@ -24,11 +24,13 @@ from laptime.training.data.synth.draw import (
     Picture,
     Stream,
     bar,
-    blended,
+    blend,
     blurred,
     clouds,
     finished,
+    flat,
     noisy,
+    slope,
     stripes,
 )
 
@@ -38,6 +40,7 @@ QUALITY = 90
 TILT = 25  # degrees either way
 SCALES = (0.4, 0.9)  # diameter of the object against the picture's shorter side
 WIDEST = 1.6  # half extent of the shapes against the square's half side, roughly
+REACH = 1.9  # furthest point of any shape from its centre, in half sides of the square, and a margin
 PERIODS = (0.5, 0.75)  # stripe period against the object's half side
 
 
@@ -67,8 +70,8 @@ def drawn(config: DataConfig, classes: int, seed: int, index: int) -> Drawn:
 def _picture(config: DataConfig, truth: int, stream: Stream) -> Image:
     height, width = (stream.integer(config.image_low, config.image_high) for _ in range(2))
     canvas = _background(stream, height, width, config.hardness)
-    canvas = _object(canvas, truth, stream, config.hardness)
-    canvas = _clutter(canvas, stream, config.hardness)
+    _object(canvas, truth, stream, config.hardness)
+    _clutter(canvas, stream, config.hardness)
     canvas = blurred(canvas, stream.integer(0, 1) if config.hardness > 0 else 0)
     return finished(noisy(canvas, stream, stream.between(10.0, 60.0) * config.hardness))
 
@@ -76,23 +79,24 @@ def _picture(config: DataConfig, truth: int, stream: Stream) -> Image:
 def _background(stream: Stream, height: int, width: int, hardness: float) -> Picture:
     """Clouds under stripes of any direction."""
     canvas = clouds(stream, height, width, stream.integer(1, 4))
-    frame = Frame.at(height, width, y=0.0, x=0.0, size=1.0, degrees=stream.integer(0, 359))
-    lines = stripes(frame.u, stream.between(4.0, 16.0), stream.fraction())
-    return blended(canvas, stream.colour(0, 255), lines * np.float32(stream.between(0.0, 0.6) * hardness))
+    lines = stripes(slope(height, width, stream.integer(0, 359)), stream.between(4.0, 16.0), stream.fraction())
+    lines *= min(1.0, stream.between(0.0, 0.6) * hardness)
+    blend(canvas, stream.colour(0, 255), lines)
+    return canvas
 
 
-def _object(canvas: Picture, truth: int, stream: Stream, hardness: float) -> Picture:
+def _object(canvas: Picture, truth: int, stream: Stream, hardness: float) -> None:
     """The shape of the class with its stripes, somewhere around the middle."""
     _, height, width = canvas.shape
     half = stream.between(*SCALES) * min(height, width) / (2.0 * WIDEST)
     frame = Frame.at(height, width, y=height * stream.between(0.35, 0.65), x=width * stream.between(0.35, 0.65),
-                     size=half, degrees=stream.integer(-TILT, TILT))
+                     size=half, degrees=stream.integer(-TILT, TILT), reach=REACH)
     shape = list(SHAPES.values())[truth // 2]
     along = frame.v if truth % 2 else frame.u
-    lines = stripes(along * np.float32(half), half * stream.between(*PERIODS), stream.fraction())
+    lines = stripes(along * half, half * stream.between(*PERIODS), stream.fraction())
     dark, light = _contrasting(stream, hardness)
-    surface = blended(np.broadcast_to(np.array(dark, np.float32)[:, None, None], canvas.shape), light, lines)
-    return blended(canvas, surface, frame.covered(shape(frame)))
+    surface = flat(dark) + (flat(light) - flat(dark)) * lines
+    frame.paint(canvas, surface, frame.covered(shape(frame)))
 
 
 def _contrasting(stream: Stream, hardness: float) -> tuple[Colour, Colour]:
@@ -105,15 +109,15 @@ def _contrasting(stream: Stream, hardness: float) -> tuple[Colour, Colour]:
     return one, (r, g, b)
 
 
-def _clutter(canvas: Picture, stream: Stream, hardness: float) -> Picture:
+def _clutter(canvas: Picture, stream: Stream, hardness: float) -> None:
     """Thin bars of any colour and direction across the picture."""
     _, height, width = canvas.shape
     for _ in range(stream.integer(1, 3)):
         frame = Frame.at(height, width, y=height * stream.fraction(), x=width * stream.fraction(),
-                         size=min(height, width) * stream.between(0.1, 0.4), degrees=stream.integer(0, 359))
-        amount = frame.covered(bar(frame, 1.0, 0.12)) * np.float32(min(1.0, 0.8 * hardness))
-        canvas = blended(canvas, stream.colour(0, 255), amount)
-    return canvas
+                         size=min(height, width) * stream.between(0.1, 0.4), degrees=stream.integer(0, 359), reach=1.1)
+        amount = frame.covered(bar(frame, 1.0, 0.12))
+        amount *= min(1.0, 0.8 * hardness)
+        frame.paint(canvas, stream.colour(0, 255), amount)
 
 
 def write_published(config: ResNetConfig, target: Path, seed: int, threads: int = 2) -> str:

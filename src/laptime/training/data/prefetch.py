@@ -1,6 +1,6 @@
 """The next values of an iterator, made ahead by a thread, so that the consumer seldom waits."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -71,7 +71,7 @@ class _Producer(Generic[T]):
         return False
 
 
-def prefetched(source: Callable[[], Iterable[T]], depth: int = 3) -> Iterator[T]:
+def prefetched(source: Callable[[], Iterable[T]], depth: int = 3) -> Generator[T, None, None]:
     """The values of `source()`, up to `depth` made ahead in a thread.
 
     An error of the source is raised here, after the values before it. Closing this generator (or leaving it to the

@@ -56,7 +56,8 @@ class SpanBatchNorm2d(torch.nn.Module):
         self.register_buffer("running_var", torch.ones(features))
         for name in ("group_mean", "group_var", "pending_mean", "pending_var"):
             self.register_buffer(name, torch.zeros(features), persistent=False)
-        self.register_buffer("pending_groups", torch.zeros(()), persistent=False)
+        # one element, not 0-D: torch 2.13 loses in-place changes of 0-D float64 buffers in compiled code
+        self.register_buffer("pending_groups", torch.zeros(1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -126,7 +127,7 @@ class RunningStatistics:
         pending = [value for layer in self.layers for value in (layer.pending_mean, layer.pending_var)]
         groups = [layer.pending_groups for layer in self.layers]
         self._sum_over_ranks([*pending, groups[0]])
-        torch._foreach_div_(pending, groups[0])
+        torch._foreach_div_(pending, groups[0].squeeze())
         torch._foreach_lerp_(running, pending, self.layers[0].momentum)
         torch._foreach_zero_([*pending, *groups])
 

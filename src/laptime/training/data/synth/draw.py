@@ -52,22 +52,41 @@ class Stream:
 
 @dataclass(frozen=True)
 class Frame:
-    """Coordinates of every pixel in units of `size` pixels, with the origin at a centre and axes turned by degrees."""
+    """Turned coordinates of the pixels of a window, in units of `size` pixels from a centre; `rows`, `columns`: where it lies."""
 
     u: Field
     v: Field
     size: float
+    rows: slice
+    columns: slice
 
     @classmethod
-    def at(cls, height: int, width: int, *, y: float, x: float, size: float, degrees: int) -> "Frame":
-        down = ((np.arange(height, dtype=np.float32) - y) / size)[:, None]
-        right = ((np.arange(width, dtype=np.float32) - x) / size)[None, :]
+    def at(cls, height: int, width: int, *, y: float, x: float, size: float, degrees: int, reach: float) -> "Frame":
+        """The part of a height x width picture within `reach` units of (y, x) along each axis; perhaps empty."""
+        rows, columns = _window(y, size * reach, height), _window(x, size * reach, width)
+        down = ((np.arange(rows.start, rows.stop, dtype=np.float32) - y) / size)[:, None]
+        right = ((np.arange(columns.start, columns.stop, dtype=np.float32) - x) / size)[None, :]
         cosine, sine = COSINES[degrees % 360], COSINES[(degrees - 90) % 360]
-        return cls(right * cosine + down * sine, down * cosine - right * sine, size)
+        return cls(right * cosine + down * sine, down * cosine - right * sine, size, rows, columns)
 
     def covered(self, distance: Field) -> Field:
         """How much of each pixel lies inside (distance < 0), 0..1: anti-aliasing over one pixel."""
-        return np.clip(0.5 - distance * self.size, 0.0, 1.0)
+        return _unit(0.5 - distance * self.size)
+
+    def paint(self, picture: Picture, over: "Picture | Colour", amount: Field) -> None:
+        """Blend `over` (a picture of the window, or one colour) into the window of `picture`, in place."""
+        blend(picture[:, self.rows, self.columns], over, amount)
+
+
+def _window(centre: float, reach: float, length: int) -> slice:
+    low = min(length, max(0, math.floor(centre - reach)))
+    return slice(low, max(low, min(length, math.floor(centre + reach) + 2)))
+
+
+def _unit(values: Field) -> Field:
+    """Clipped to 0..1, in place."""
+    np.maximum(values, 0.0, out=values)
+    return np.minimum(values, 1.0, out=values)
 
 
 # Signed distances (negative inside) of shapes of equal area 4, that of the square of half side 1.
@@ -104,34 +123,57 @@ def bar(frame: Frame, length: float, width: float) -> Field:
 
 def stripes(position: Field, period_px: float, phase: float) -> Field:
     """0..1 stripes along a coordinate in pixels, half on and half off, with edges of one pixel."""
-    turns = position / period_px + phase
-    wave = np.abs(turns - np.floor(turns) - 0.5) - 0.25
-    return np.clip(wave * (period_px) + 0.5, 0.0, 1.0)
+    wave = position / period_px
+    wave += phase
+    wave -= np.floor(wave)
+    wave -= 0.5
+    np.abs(wave, out=wave)
+    wave *= period_px
+    wave += 0.5 - 0.25 * period_px
+    return _unit(wave)
 
 
-def blended(under: Picture, over: Picture | Colour, amount: Field) -> Picture:
-    """`over` laid on `under`, 0..1 per pixel."""
-    top = over if isinstance(over, np.ndarray) else np.array(over, np.float32)[:, None, None]
-    mixed = top - under
-    mixed *= amount
-    mixed += under
-    return mixed
+def slope(height: int, width: int, degrees: int) -> Field:
+    """Distance in pixels along a direction, from the corner."""
+    down, right = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
+    return right * COSINES[degrees % 360] + down * COSINES[(degrees - 90) % 360]
+
+
+def blend(under: Picture, over: Picture | Colour, amount: Field) -> None:
+    """Lay `over` on `under` in place, 0..1 per pixel."""
+    top = over if isinstance(over, np.ndarray) else flat(over)
+    change = top - under
+    change *= amount
+    under += change
+
+
+def flat(colour: Colour) -> Picture:
+    """A colour as a picture of one pixel."""
+    return np.array(colour, np.float32)[:, None, None]
 
 
 def clouds(stream: Stream, height: int, width: int, cells: int) -> Picture:
     """Smooth random colour: a lattice of `cells` x `cells` random colours, interpolated; 0..255."""
     lattice = stream.bytes(3, cells + 1, cells + 1).astype(np.float32)
-    columns = _stretched(lattice, width)
-    return _stretched(columns.swapaxes(1, 2), height).swapaxes(1, 2)
+    low, weight = _positions(cells, width)
+    columns = _mixed(lattice, low, weight, axis=2)
+    low, weight = _positions(cells, height)
+    return _mixed(columns, low, weight[:, None], axis=1)
 
 
-def _stretched(values: Picture, length: int) -> Picture:
-    """Linear interpolation of the last axis to `length` values."""
-    position = np.arange(length, dtype=np.float32) * np.float32((values.shape[-1] - 1) / length)
+def _mixed(values: Picture, low: NDArray[np.int64], weight: Field, *, axis: int) -> Picture:
+    one = values.take(low, axis)  # unlike values[low], contiguous
+    change = values.take(low + 1, axis)
+    change -= one
+    change *= weight
+    change += one
+    return change
+
+
+def _positions(cells: int, length: int) -> tuple[NDArray[np.int64], Field]:
+    position = np.arange(length, dtype=np.float32) * np.float32(cells / length)
     low = position.astype(np.int64)
-    weight = position - low.astype(np.float32)
-    left = values.take(low, -1)
-    return left + (values.take(low + 1, -1) - left) * weight
+    return low, position - low.astype(np.float32)
 
 
 def blurred(picture: Picture, radius: int) -> Picture:
@@ -162,5 +204,7 @@ def noisy(picture: Picture, stream: Stream, amplitude: float) -> Picture:
 
 def finished(picture: Picture) -> NDArray[np.uint8]:
     """Rounded and clipped to bytes, (H, W, 3)."""
-    rounded = np.rint(np.clip(picture, 0.0, 255.0)).astype(np.uint8)
-    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
+    whole = np.rint(picture)
+    np.maximum(whole, 0.0, out=whole)
+    np.minimum(whole, 255.0, out=whole)
+    return np.ascontiguousarray(whole.astype(np.uint8).transpose(1, 2, 0))

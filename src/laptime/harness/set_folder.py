@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import orjson
@@ -17,13 +16,13 @@ from laptime.harness.preflight import Preflight
 from laptime.harness.record import save
 from laptime.layout import SubmissionPaths
 from laptime.system.machine import describe
-from laptime.system.description import system_description, system_id
+from laptime.system.submission import system_description, system_name
 
 SET_FILE = "set.json"
 
 
 @dataclass
-class ResultFolder:
+class SetFolder:
     """`results`: the folder of the logs; `total`: how many runs make the set whole."""
 
     results: Path
@@ -33,7 +32,7 @@ class ResultFolder:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def open(cls, flight: Preflight) -> "ResultFolder":
+    def open(cls, flight: Preflight) -> "SetFolder":
         """Make or reopen the folder of a request. Raises UserErrors: not writable, or runs of another configuration."""
         request = _completed(flight)
         assert request.out is not None
@@ -112,7 +111,7 @@ def _completed(flight: Preflight) -> RunRequest:
     """The request with its defaults filled in: output folder and system name."""
     request = flight.request
     out = request.out or Path("runs") / flight.round.name
-    system = request.system or system_id(describe())
+    system = request.system or system_name(describe(), processes=request.nproc)
     return replace(request, out=out, system=system)
 
 
@@ -120,11 +119,10 @@ def _describe(paths: SubmissionPaths, flight: Preflight, request: RunRequest) ->
     """System description and the scripts that repeat the measurement."""
     machine = describe()
     description = system_description(machine, submitter=request.submitter, division=request.division,
-                                     status=request.status, framework=f"PyTorch {version('torch')}",
-                                     system_name=request.system)
+                                     status=request.status, system_name=request.system)
     paths.system(request.system).parent.mkdir(parents=True, exist_ok=True)
     save(paths.system(request.system), description)
-    scripts = paths.benchmark_system(flight.rules.log_name, request.system)
+    scripts = paths.scripts(flight.rules.log_name, request.system)
     scripts.mkdir(parents=True, exist_ok=True)
     save(scripts / f"{request.system}_laptime.json", {"implementation": "laptime", "configuration": to_json(flight.config)})
     for name, text in _scripts(flight, request).items():

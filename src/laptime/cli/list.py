@@ -1,0 +1,98 @@
+"""`laptime list`: the suite as one table, from rule data alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import orjson
+
+from laptime.cli.options import json_option, suite_option
+from laptime.cli.terminal import Column, say, say_json, table, width
+from laptime.config import SuitePath
+from laptime.rules.load import identities, load_round, round_names
+from laptime.rules.model import BenchmarkRules, Identity
+
+COLUMNS = (Column("area"), Column("benchmark"), Column("data set"), Column("model"), Column("metric"), Column("target"),
+           Column("rounds"), Column("mini time [min]", right=True), Column("status"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One benchmark. `target`: of its newest official round; `mini_minutes`: measured on two cores, None: not yet."""
+
+    area: str
+    benchmark: str
+    dataset: str
+    model: str
+    metric: str
+    target: str
+    mini_target: str
+    rounds: str
+    mini_minutes: float | None
+    status: str
+
+
+@click.command("list", epilog="Example: laptime list")
+@suite_option
+@json_option
+def command(*, suite: SuitePath, as_json: bool) -> None:
+    """The suite: every benchmark with its target, the rounds that have it, and whether it runs here."""
+    found = rows(suite)
+    if as_json:
+        say_json(found)
+    else:
+        say(text(found, width()))
+
+
+def rows(suite: SuitePath) -> list[Row]:
+    """Every benchmark folder, by area and name."""
+    return sorted((_row(identity, suite) for identity in identities(suite)), key=lambda row: (row.area, row.benchmark))
+
+
+def text(found: list[Row], limit: int | None) -> str:
+    """The table for people."""
+    return table(COLUMNS, [(row.area, row.benchmark, row.dataset, row.model, row.metric, row.target, row.rounds,
+                            "-" if row.mini_minutes is None else f"{row.mini_minutes:.1f}", row.status)
+                           for row in found], limit)
+
+
+def implemented(suite: SuitePath) -> list[str]:
+    """Benchmarks that can be run, not only judged."""
+    return [identity.folder for identity in identities(suite) if (identity.path / "benchmark.py").is_file()]
+
+
+def target_text(rules: BenchmarkRules) -> str:
+    """Such as ">= 0.759"; with metric names where there are several."""
+    if len(rules.target) == 1:
+        return str(next(iter(rules.target.values())))
+    return ", ".join(f"{name} {interval}" for name, interval in rules.target.items())
+
+
+def _row(identity: Identity, suite: SuitePath) -> Row:
+    runs = (identity.path / "benchmark.py").is_file()
+    official = [name for name in identity.rounds if name.startswith("v")]
+    newest = load_round(official[-1] if official else identity.rounds[-1], suite).benchmarks[identity.folder]
+    mini = load_round("mini", suite).benchmarks.get(identity.folder)
+    return Row(identity.area, identity.folder, identity.dataset, identity.model, identity.metric, target_text(newest),
+               target_text(mini) if mini else "", spans(identity.rounds), mini_minutes(identity.path) if mini else None,
+               "runs" if runs else "judged only")
+
+
+def spans(names: tuple[str, ...]) -> str:
+    """Rounds in the spelling of rule data: official ones that follow each other as "v0.5..v4.0"."""
+    known = [name for name in round_names() if name.startswith("v")]
+    parts: list[list[str]] = []
+    for name in (name for name in known if name in names):
+        if parts and known.index(parts[-1][-1]) + 1 == known.index(name):
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    return ", ".join(part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}" for part in parts) or ", ".join(names)
+
+
+def mini_minutes(folder: Path) -> float | None:
+    """The measured time of a mini run, as the folder's golden values say it: {"mini": {"median_seconds": ...}}."""
+    try:
+        return float(orjson.loads((folder / "golden.json").read_bytes())["mini"]["median_seconds"]) / 60
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

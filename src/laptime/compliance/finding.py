@@ -1,0 +1,34 @@
+"""What a check has to say: a finding, printed as a compiler would."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from laptime.config import Json
+
+Severity = Literal["error", "warning", "note"]
+Level = Literal["official", "rules"]  # judge as the official checker does, or as the rules text asks
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One departure from a rule. `line`: 1-based, 0 where none can be named; `fix`: what to do, one sentence."""
+
+    rule: str
+    severity: Severity
+    message: str
+    path: Path
+    line: int = 0
+    source: str = ""
+    fix: str = ""
+
+    def text(self) -> str:
+        """result_0.txt:17: error opt_name: is 'adam', expected 'sgd' or 'lars' (source)"""
+        place = f"{self.path.name}:{self.line}" if self.line else self.path.name
+        source = f" ({self.source})" if self.source else ""
+        return f"{place}: {self.severity} {self.rule}: {self.message}{source}"
+
+    def to_json(self) -> Mapping[str, Json]:
+        return {"rule": self.rule, "severity": self.severity, "message": self.message, "path": str(self.path),
+                "line": self.line, "source": self.source, "fix": self.fix}

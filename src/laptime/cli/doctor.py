@@ -23,12 +23,12 @@ NEEDED_DISK_GIB = 1  # generated data sets and logs of a mini set
 OLDEST_PYTHON = (3, 11)
 COMPILERS = ("cc", "gcc", "clang", "cl")
 
-Answer = Literal["yes", "slow", "no"]
+Answer = Literal["yes", "limited", "no"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. `ok` "slow": works, but not as well as it could; `advice`: what to do."""
+    """One thing looked at. `ok` "limited": works, but not as well as it could; `advice`: what to do."""
 
     what: str
     ok: Answer
@@ -63,7 +63,7 @@ def examine(machine: Machine, data: Path) -> Iterator[Check]:
     yield _torch(machine)
     for package, use in (("simplejpeg", "decoding images"), ("matplotlib", "laptime plot")):
         found = _version(package)
-        yield Check(package, "yes" if found else "slow", found or "not installed",
+        yield Check(package, "yes" if found else "limited", found or "not installed",
                     f"needed for {use}: pip install '{package}'")
     yield _compiler()
     yield _cores(machine)
@@ -83,25 +83,25 @@ def _torch(machine: Machine) -> Check:
     except Exception as error:  # a broken installation fails in many ways
         return Check("torch", "no", f"{version} cannot be imported: {str(error).splitlines()[0]}", "install it again")
     if machine.accelerators and not seen:
-        return Check("torch", "slow", f"{version}, does not see the accelerator", "install a build for accelerators")
+        return Check("torch", "limited", f"{version}, does not see the accelerator", "install a build for accelerators")
     return Check("torch", "yes", f"{version}, {seen} accelerators" if seen else f"{version}, CPU")
 
 
 def _compiler() -> Check:
     found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
-    return Check("C compiler", "yes" if found else "slow", found or "none",
+    return Check("C compiler", "yes" if found else "limited", found or "none",
                  "steps run uncompiled without one; install gcc or clang")
 
 
 def _cores(machine: Machine) -> Check:
     usable, total = machine.limits.processors, machine.processor.threads
     text = f"{usable} usable of {max(usable, total)}, {machine.processor.model or 'unknown model'}"
-    return Check("processors", "yes" if usable >= 2 else "slow", text, "times are quoted for two; expect twice as long")
+    return Check("processors", "yes" if usable >= 2 else "limited", text, "times are quoted for two processors")
 
 
 def _memory(machine: Machine) -> Check:
     usable = machine.usable_memory_bytes / GIB
-    ok: Answer = "no" if 0 < usable < NEEDED_MEMORY_GIB / 2 else "slow" if usable < NEEDED_MEMORY_GIB else "yes"
+    ok: Answer = "no" if 0 < usable < NEEDED_MEMORY_GIB / 2 else "limited" if usable < NEEDED_MEMORY_GIB else "yes"
     return Check("memory", ok, f"{usable:.1f} GiB" if usable else "unknown", f"{NEEDED_MEMORY_GIB} GiB are comfortable")
 
 
@@ -117,14 +117,14 @@ def _caches() -> Check:
 
     if can_drop_all():
         return Check("cache drop", "yes", "permitted")
-    return Check("cache drop", "slow", "not permitted; runs ask the kernel file by file and log what was left",
+    return Check("cache drop", "limited", "not permitted; runs ask the kernel file by file and log what was left",
                  "run as root where a submission must prove cold caches")
 
 
 def _accelerator(machine: Machine) -> Check:
     if machine.accelerators:
         return Check("accelerator", "yes", hardware_name(machine))
-    return Check("accelerator", "slow", "none found", "laptop scale does not need one; full scale does")
+    return Check("accelerator", "limited", "none found", "laptop scale does not need one; full scale does")
 
 
 def _version(package: str) -> str:

@@ -59,7 +59,7 @@ class Program(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"]},
+@click.command("laptime", cls=Program, context_settings={"help_option_names": ["-h", "--help"]},
                epilog="Example: laptime run resnet --round smoke")
 @click.version_option(package_name="laptime", prog_name="laptime")
 def program() -> None:

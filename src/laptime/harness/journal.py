@@ -5,7 +5,7 @@ them into keys, and a moment that the round does not know is not written.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -171,10 +171,9 @@ class Journal:
 
 def _call_site() -> dict[str, Json]:
     """File and line of the harness call that caused a record: the same in every run, which is what the seed rule compares."""
-    frame = sys._getframe(2)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None and frame.f_back.f_code.co_filename == __file__:
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
         frame = frame.f_back
-    outside: Callable[[], Path] = Path(frame.f_code.co_filename).resolve
-    path = outside()
+    path = Path(frame.f_code.co_filename)
     name = path.relative_to(PACKAGE) if path.is_relative_to(PACKAGE) else Path(path.name)
     return {"file": name.as_posix(), "lineno": frame.f_lineno}

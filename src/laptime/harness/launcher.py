@@ -38,8 +38,9 @@ class Launcher:
             process = self._start(_command(job_file, job.request.nproc), output)
             if process is None:
                 return Outcome("interrupted", None, "not started")
-            told = _listen(process, output, job.index, listener)
-            code = process.wait()
+            with process:
+                told = _listen(process, output, job.index, listener)
+            code = process.returncode
         with self._lock:
             self._live.discard(process)
         return told or Outcome("failed", None, f"the worker process {_death(code)}; its output is in {output_path}")

@@ -92,9 +92,11 @@ def _make(folder: SetFolder, missing: list[int], launcher: Launcher, reporter: R
 
     def one(index: int) -> None:
         if not launcher.stopped:
-            outcomes.append(_one(folder, index, launcher, reporter))
-            reporter.run_ended(outcomes[-1])
-            launcher.stopped |= outcomes[-1].status == "failed"
+            outcome = _one(folder, index, launcher, reporter)
+            outcomes.append(outcome)
+            if outcome.status != "interrupted":  # then the set as a whole says why
+                reporter.run_ended(outcome)
+            launcher.stopped |= outcome.status == "failed"
 
     with ThreadPoolExecutor(folder.request.jobs) as pool:
         futures = [pool.submit(one, index) for index in missing]

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from typing import Literal
 
 from laptime.config import nearest
 from laptime.errors import UserError

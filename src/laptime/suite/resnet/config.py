@@ -1,5 +1,6 @@
 """Configurations of ResNet-50 v1.5 on ILSVRC-2012: `full` is the reference, `mini` replaces sizes only. No torch."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -129,6 +130,9 @@ def smoke() -> ResNetConfig:
         schedule=replace(small.schedule, train_epochs=4),
         data=replace(small.data, train_images=512, eval_images=256, crop=32, eval_resize=36),
     )
+
+
+PRESETS: Mapping[str, Callable[[], ResNetConfig]] = {"full": full, "v0.5": v0_5, "mini": mini, "smoke": smoke}
 
 
 def validate(config: ResNetConfig, processes: int) -> None:

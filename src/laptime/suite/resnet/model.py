@@ -85,10 +85,10 @@ def initialise(model: ResNet, generator: torch.Generator) -> None:
         if isinstance(module, torch.nn.Conv2d):
             fan_in = module.weight[0].numel()
             std = (2.0 / fan_in) ** 0.5 / TRUNCATED_STD
-            drawn = torch.empty(module.weight.shape, dtype=torch.float32)
+            drawn = torch.empty(module.weight.shape, dtype=torch.float32, device="cpu")
             module.weight.copy_(torch.nn.init.trunc_normal_(drawn, 0.0, std, -2 * std, 2 * std, generator=generator))
         elif isinstance(module, torch.nn.Linear):
-            drawn = torch.empty(module.weight.shape, dtype=torch.float32)
+            drawn = torch.empty(module.weight.shape, dtype=torch.float32, device="cpu")
             module.weight.copy_(drawn.normal_(0.0, 0.01, generator=generator))  # both references
             module.bias.zero_()
         elif isinstance(module, SpanBatchNorm2d):

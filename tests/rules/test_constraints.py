@@ -47,6 +47,8 @@ def test_violation_when_another_key_is_missing_names_it():
 def test_empty_constraint_accepts_anything():
     assert all(Constraint().violation(value, {}) is None for value in (None, 0, "", [], {}, True))
     assert str(Constraint()) == "any value"
+    assert not Constraint(text="words alone ask nothing")
+    assert all((Constraint(equals=False), Constraint(at_least=0), Constraint(one_of=(0,)), POWERS))
 
 
 def test_long_values_are_cut_in_words():

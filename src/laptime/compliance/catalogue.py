@@ -87,7 +87,7 @@ CATALOGUE: Mapping[str, RuleText] = {
         STRUCTURE, "Log the stop of an interval with the position of its start before the next start."),
     "interval-nesting": RuleText(
         "Intervals lie where they belong",
-        "Blocks, epochs and evaluations lie between run_start and run_stop, epochs within blocks where blocks are logged.",
+        "Blocks, epochs and evaluations lie between run_start and run_stop, epochs within blocks where there are any.",
         "Training outside the run would be training that is not timed.",
         STRUCTURE, "Start blocks after run_start and stop them before run_stop."),
     "eval-overlap": RuleText(
@@ -149,7 +149,7 @@ CATALOGUE: Mapping[str, RuleText] = {
         "A run ends with the target reached",
         "The last evaluation before run_stop meets every metric of the target.",
         "The benchmark is the time to this quality.",
-        "training rules, table of benchmarks", "Train longer; a run that does not reach the target logs status aborted."),
+        "training rules, table of benchmarks", "Train longer, or log status aborted for a run that gives up."),
     "stopped-late": RuleText(
         "The clock may stop at the first evaluation that meets the target",
         "The last evaluation of a successful run is the first that meets the target.",

@@ -66,14 +66,18 @@ class Run:
         """The line that stops the clock."""
         return next(reversed(self.of("run_stop")), None)
 
-    def finding(self, rule: str, message: str, line: int = 0, severity: Severity = "error", *, fix: str = "") -> Finding:
+    def finding(self, rule: str, message: str, line: int = 0, severity: Severity = "error") -> Finding:
         """A finding on this log under a rule of the catalogue."""
-        known = CATALOGUE[rule]
-        return Finding(rule, severity, message, self.path, line, known.source, fix or known.fix)
+        return catalogued(rule, message, self.path, line, severity)
 
     def structural(self, rule: str, message: str, line: int = 0) -> Finding:
         """A finding that only the rules text supports: an error at that level, a warning to the official checker."""
         return self.finding(rule, message, line, "error" if self.level == "rules" else "warning")
+
+
+def catalogued(rule: str, message: str, path: Path, line: int = 0, severity: Severity = "error") -> Finding:
+    """A finding with the source and remedy that the catalogue gives for its rule."""
+    return Finding(rule, severity, message, path, line, CATALOGUE[rule].source, CATALOGUE[rule].fix)
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:

@@ -55,11 +55,11 @@ class Journal:
         """A point under its literal key, past the vocabulary."""
         self._put(key, value, "POINT_IN_TIME", metadata, None)
 
-    def values(self, values: Mapping[str, Json], division: str) -> None:
-        """Every value the round asks for, in the round's order, under the round's keys."""
+    def values(self, values: Mapping[str, Json]) -> None:
+        """Every value the closed division asks for, in the round's order, under the round's keys (open runs too)."""
         written: set[str] = set()
         for rule in self._rules.keys:
-            if rule.key not in written and rule.name in values and rule.applies(division, "both", values):
+            if rule.key not in written and rule.name in values and rule.applies("closed", "both", values):
                 self.line(rule.key, values[rule.name])
                 written.add(rule.key)
         for moment in SIZES:

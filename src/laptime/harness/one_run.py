@@ -142,7 +142,7 @@ class Run:
         self.account.facts["violations"] = violations
         if request.division == "closed" and request.seed is None:
             refuse_illegal(violations, self.flight.rules)
-        self.journal.values(values, request.division)
+        self.journal.values(values)
         self.journal.point("seed", self.job.seed)
         if self.flight.rules.tensors:
             for tensor in session.initialised:

@@ -41,7 +41,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
     fields = _inherited(file, entry, scope)
     target = {name: interval(text, fields) for name, text in fields.text_map("target").items()}
     excepts = entry.text_map("excepts")
-    own_keys = keys.key_rules(_rows(file, "keys"), scope, References(frame.lists, target))
+    own_keys = keys.key_rules(file.tables("keys"), scope, References(frame.lists, target))
     _check_excepts(file, entry, scope, excepts)
     unit, evaluations = fields.text("unit"), _evaluations(fields.table("evaluations"))
     rules = BenchmarkRules(
@@ -53,7 +53,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         convergence_unit=unit, evaluations=evaluations, limit=fields.formula("limit"),
         position=_position(fields.table("position")),
         keys=_in_log_order(frame, own_keys, target),
-        tensors=keys.tensors(_rows(file, "tensors"), scope),
+        tensors=keys.tensors(file.tables("tensors"), scope),
         references=keys.reference_points(folder / "rcp.csv", scope),
         excepts=excepts, folder=folder, settings=_settings(fields.table("settings"), target),
     )
@@ -109,10 +109,6 @@ def _file(folder: Path) -> Table:
     return file
 
 
-def _rows(file: Table, name: str) -> tuple[Table, ...]:
-    return file.tables(name)
-
-
 def _entry(file: Table, scope: Scope) -> Table | None:
     entries = [entry for entry in file.tables("rounds") if scope.own(entry)]
     if len(entries) > 1:
@@ -138,10 +134,10 @@ def _check_excepts(file: Table, entry: Table, scope: Scope, excepts: dict[str, s
     if not scope.like:
         return
     changed = set(entry.data) - {"in", "like", "excepts", "log_name"}
-    changed |= {keys.rule_id(row) for row in _rows(file, "keys") if scope.own(row)}
-    for name in changed - excepts.keys():
+    changed |= {keys.rule_id(row) for row in file.tables("keys") if scope.own(row)}
+    for name in sorted(changed - excepts.keys()):
         raise UserError(f"{entry.where}: '{name}' differs from round {scope.like}, but 'excepts' gives no reason")
-    for name in excepts.keys() - changed:
+    for name in sorted(excepts.keys() - changed):
         raise UserError(f"{entry.where}: 'excepts' names '{name}', which does not differ from round {scope.like}."
                         f"{nearest(name, changed)}")
 

@@ -27,6 +27,11 @@ class Constraint:
     formula: Formula | None = None
     text: str = ""
 
+    def __bool__(self) -> bool:
+        """Whether anything is asked at all."""
+        parts = (self.equals, self.at_least, self.at_most, self.above, self.below, self.multiple_of, self.formula)
+        return bool(self.one_of) or any(part is not None for part in parts)
+
     def __str__(self) -> str:
         """What is expected, in words."""
         if self.text:

@@ -99,7 +99,7 @@ class Table:
 
     def close(self) -> None:
         """Refuse the fields that nobody asked for. Raises UserError with the nearest known name."""
-        for name in self.data.keys() - self._known:
+        for name in sorted(self.data.keys() - self._known):
             raise UserError(f"{self.where}: unknown field '{name}'.{nearest(name, self._known)}",
                             hint=f"Fields here: {', '.join(sorted(self._known))}.")
 

@@ -1,0 +1,75 @@
+"""The full preset's events without its hours: real rules, real live hyperparameters (meta device), played training."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from laptime.benchmark import Context
+from laptime.config import RunRequest
+from laptime.events import At, Epoch, Evaluated, Evaluating, Plan
+from laptime.harness.clock import Clock
+from laptime.harness.one_run import Job, Run
+from laptime.harness.preflight import Preflight, resolve
+from laptime.log.write import LogWriter
+from laptime.suite import folders
+from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.world import World
+from laptime.training.state import State
+
+
+class Played:
+    """Plays the plan: accuracy grows by a hundredth per evaluation and passes the target at the one after `fails`."""
+
+    def __init__(self, real, plan: Plan, fails: int, passes: float):
+        self.plan, self.fails, self.passes = plan, fails, passes
+        self.hyperparameters, self.initialised = real.hyperparameters, real.initialised
+
+    def state(self):
+        return State()
+
+    def warm_up(self):
+        """Nothing to warm up."""
+
+    def train(self):
+        at, done = At(), 0
+        for epoch in range(1, int(self.plan.limit.value) + 1):
+            yield Epoch(at := at.in_epoch(epoch))
+            at = At(at.samples + self.plan.sizes.samples_per_epoch, epoch, at.step + 1)
+            if self.plan.due_at_end(epoch):
+                done += 1
+                yield Evaluating(at)
+                yield Evaluated(at, {"eval_accuracy": self.passes if done > self.fails else 0.5 + done / 100})
+
+
+class TickingClock(Clock):
+    """A second passes between any two lines."""
+
+    def now_ms(self):
+        self.ticks = getattr(self, "ticks", 0) + 1
+        return 1_700_000_000_000 + 1000 * self.ticks
+
+
+def played_log(path, name, round_name, overrides=(), *, fails=8, passes=0.7601, seed=1234567, division="closed"):
+    """Write the log of a played run of benchmark `name`; returns the outcome."""
+    request = RunRequest(name, round=round_name, division=division, overrides=tuple(overrides), device="meta", system="box",
+                         out=path.parent)
+    flight = resolve(request)
+    facts = json.loads((folders()[name] / "golden.json").read_text())["full_manifest"]
+    store = Store(path.parent, Manifest(name, "published", "0", facts, {}))
+    world = World(0, 1, torch.device("meta"))
+    real = flight.benchmark
+
+    def build(config, ctx: Context):
+        with torch.device("meta"):
+            return Played(real.build(config, ctx), ctx.plan, fails, passes)
+
+    flight = Preflight(request, flight.round, flight.rules, replace(real, build=build), flight.config)
+    job = Job(request, 0, seed, path, path.with_suffix(".json"), path.parent)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    with LogWriter(path, flight.round.dialect, flight.rules.log_name) as writer:
+        run = Run(job, flight, world, store, writer, lambda event: None)
+        run.clock = run.journal._clock = TickingClock()
+        return run.execute()

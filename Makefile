@@ -6,6 +6,7 @@
 #   make fast    the fast tests (<= 1 minute)
 #   make full    all tests, calibrations of minutes and device tests included
 #   make bench   measured budgets of this machine
+#   make docs    rewrite the reference pages of docs/ from the program
 #   make clean   remove the environment, caches and build products; runs/ and data/ stay
 
 SHELL := /bin/sh
@@ -17,13 +18,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 QUICK := not slow and not full and not gpu
 CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
-.PHONY: lap test check fast full bench clean lint types imports
+.PHONY: lap test check fast full bench docs clean lint types imports
 .DEFAULT_GOAL := lap
 
 lap: $(VENV)/.lap
-	$(BIN)/laptime run resnet --out runs
-	$(BIN)/laptime check runs
-	$(BIN)/laptime score runs
+	$(BIN)/laptime run resnet --out runs/lap
+	$(BIN)/laptime check runs/lap
+	$(BIN)/laptime score runs/lap
 
 test: lint types imports
 	$(PYTEST) -m "$(QUICK)"
@@ -46,7 +47,10 @@ full: lint types imports
 	$(PYTEST) -m ""
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m laptime.bench
+	$(BIN)/laptime bench
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m laptime.cli.reference docs
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -168,7 +168,7 @@ def _as(kind: object, text: str, change: str) -> object:
     if kind is bool:
         return _chosen(text.lower(), {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False})
     if kind in (int, float, str, Path):
-        return kind(text)  # type: ignore[operator]
+        return kind(text)
     if get_origin(kind) is Literal:
         return _chosen(text, {str(value): value for value in get_args(kind)})
     if get_origin(kind) is tuple:

@@ -35,7 +35,7 @@ def test_command_starts_without_heavy_imports(arguments):
 
 def test_check_starts_without_heavy_imports(tmp_path: Path):
     (tmp_path / "result_0.txt").write_text("nothing here\n")
-    code, modules, _ = started("check", str(tmp_path / "result_0.txt"))
+    code, modules, _ = started("check", str(tmp_path / "result_0.txt"), "--round", "mini")
     assert code == 1
     assert not modules & HEAVY
 

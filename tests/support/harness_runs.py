@@ -67,4 +67,5 @@ def run_of(folder, *overrides, **more):
     prepare(request, Quiet())
     flight, sink = resolve(request), ListSink()
     job = Job(request, 0, 12345, folder / "log.txt", folder / "record.json", folder)
-    return Run(job, flight, World(0, 1, torch.device("cpu")), Store.open(data_folder(flight)), sink, lambda event: None), sink
+    return Run(job, flight, World(0, 1, torch.device("cpu")), Store.open(data_folder(flight)), sink=sink,
+               emit=lambda event: None), sink

@@ -70,6 +70,6 @@ def played_log(path, name, round_name, overrides=(), *, fails=8, passes=0.7601, 
     with suppress(FileNotFoundError):
         path.unlink()
     with LogWriter(path, flight.round.dialect, flight.rules.log_name) as writer:
-        run = Run(job, flight, world, store, writer, lambda event: None)
+        run = Run(job, flight, world, store, sink=writer, emit=lambda event: None)
         run.clock = run.journal._clock = TickingClock()
         return run.execute()

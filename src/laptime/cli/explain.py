@@ -14,6 +14,7 @@ from laptime.config import SuitePath, nearest
 from laptime.errors import UnknownName
 from laptime.rules.load import load_round, round_names
 from laptime.rules.model import KeyRule
+from laptime.rules.ranges import is_official
 
 COLUMNS = tuple(map(Column, ("rule", "rounds", "benchmark", "count", "expected", "division", "source")))
 EVERY = "all"
@@ -97,6 +98,6 @@ def key_text(word: str, found: dict[Demand, list[str]], limit: int | None) -> st
 
 def everywhere(rounds: list[str]) -> str:
     """Official rounds as spans, then the others by name."""
-    official = tuple(name for name in rounds if name.startswith("v"))
+    official = tuple(name for name in rounds if is_official(name))
     others = [name for name in rounds if name not in official]
     return ", ".join(([spans(official)] if official else []) + others)

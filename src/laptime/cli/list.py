@@ -11,6 +11,7 @@ from laptime.cli.terminal import Column, say, say_json, table, width
 from laptime.config import SuitePath
 from laptime.rules.load import identities, load_round, round_names
 from laptime.rules.model import BenchmarkRules, Identity
+from laptime.rules.ranges import is_official
 
 COLUMNS = (Column("area"), Column("benchmark"), Column("data set"), Column("model"), Column("metric"), Column("target"),
            Column("rounds"), Column("mini time [min]", right=True), Column("status"))
@@ -70,17 +71,24 @@ def target_text(rules: BenchmarkRules) -> str:
 
 def _row(identity: Identity, suite: SuitePath) -> Row:
     runs = (identity.path / "benchmark.py").is_file()
-    official = [name for name in identity.rounds if name.startswith("v")]
-    newest = load_round(official[-1] if official else identity.rounds[-1], suite).benchmarks[identity.folder]
     mini = load_round("mini", suite).benchmarks.get(identity.folder)
-    return Row(identity.area, identity.folder, identity.dataset, identity.model, identity.metric, target_text(newest),
-               target_text(mini) if mini else "", spans(identity.rounds), mini_minutes(identity.path) if mini else None,
-               "runs" if runs else "judged only")
+    return Row(identity.area, identity.folder, identity.dataset, identity.model, identity.metric,
+               _target(identity, suite), target_text(mini) if mini else "", spans(identity.rounds),
+               mini_minutes(identity.path) if mini else None, "runs" if runs else "judged only")
+
+
+def _target(identity: Identity, suite: SuitePath) -> str:
+    """The target of the newest official round that has the benchmark, else of the newest other one."""
+    for name in sorted(identity.rounds, key=lambda name: (is_official(name), round_names().index(name)), reverse=True):
+        rules = load_round(name, suite).benchmarks.get(identity.folder)
+        if rules is not None:
+            return target_text(rules)
+    return ""
 
 
 def spans(names: tuple[str, ...]) -> str:
     """Rounds in the spelling of rule data: official ones that follow each other as "v0.5..v4.0"."""
-    known = [name for name in round_names() if name.startswith("v")]
+    known = [name for name in round_names() if is_official(name)]
     parts: list[list[str]] = []
     for name in (name for name in known if name in names):
         if parts and known.index(parts[-1][-1]) + 1 == known.index(name):

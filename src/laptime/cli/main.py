@@ -29,6 +29,7 @@ COMMANDS = {
     "score": ("score", "The score of a folder of runs, and how it came about."),
     "rcp": ("rcp", "Reference convergence points."),
     "plot": ("plot", "Draw accuracy against epochs for a folder of runs."),
+    "bench": ("bench", "Measure overhead, start, training steps and data."),
     "doctor": ("doctor", "What this machine can run, and why not."),
     "explain": ("explain", "What a rule or a log key means."),
 }
@@ -71,9 +72,13 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = program.main(None if arguments is None else list(arguments), prog_name="laptime", standalone_mode=False)
+        with program.make_context("laptime", words) as context:  # program.main() would hide broken pipes
+            code = program.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:  # after --help and the like
+        return end.exit_code
     except (Exception, KeyboardInterrupt) as error:
         return _explained(error)
     return code if isinstance(code, int) else FINE

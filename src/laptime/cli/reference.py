@@ -54,7 +54,8 @@ def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 
 def _help(command: click.Command, title: str) -> str:
-    context = click.Context(command, info_name=title, max_content_width=PAGE_WIDTH, terminal_width=PAGE_WIDTH)
+    context = click.Context(command, info_name=title, max_content_width=PAGE_WIDTH, terminal_width=PAGE_WIDTH,
+                            help_option_names=list(program.context_settings["help_option_names"]))
     return command.get_help(context).rstrip()
 
 

@@ -1,6 +1,6 @@
 """`laptime show`: one benchmark, what a round asks of it, and the configuration that the round runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -59,19 +59,15 @@ def rules_in(round_: Round, name: str) -> BenchmarkRules:
 
 
 def configuration(name: str, preset: str, suite: SuitePath) -> dict[str, Json]:
-    """Every setting of a preset; empty for a benchmark that is only judged. Needs no torch.
-
-    A preset is a function of the folder's config.py with the preset's name, dots written as underscores.
-    """
+    """Every setting of a preset; empty for a benchmark that is only judged. Needs no torch: PRESETS is in config.py."""
     path = next(identity.path for identity in identities(suite) if identity.folder == name)
     if not (path / "config.py").is_file():
         return {}
-    module = load(name, "config", suite)
-    make = getattr(module, preset.replace(".", "_").replace("-", "_"), None)
-    if not callable(make):
-        raise UnknownName(f"unknown preset '{preset}' of benchmark '{name}'", hint="Presets: full, mini, smoke, ...")
-    config: Config = make()
-    return flat(config)
+    presets: Mapping[str, Callable[[], Config]] = load(name, "config", suite).PRESETS
+    if preset not in presets:
+        raise UnknownName(f"unknown preset '{preset}' of benchmark '{name}'.{nearest(preset, presets)}",
+                          hint=f"Presets: {', '.join(presets)}.")
+    return flat(presets[preset]())
 
 
 def answer(round_: Round, rules: BenchmarkRules, settings: Mapping[str, Json]) -> dict[str, object]:

@@ -12,7 +12,7 @@ import orjson
 from laptime.config import Json, to_json
 
 GAP = "  "
-NARROWEST = 8  # columns are not squeezed below this
+NARROWEST = 6  # columns are not squeezed below this
 
 
 @dataclass(frozen=True)

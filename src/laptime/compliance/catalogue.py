@@ -98,7 +98,7 @@ CATALOGUE: Mapping[str, RuleText] = {
     "eval-outside": RuleText(
         "Accuracies are logged during evaluations",
         "Where evaluations are logged as intervals, every accuracy lies inside one.",
-        "An accuracy from outside cannot be placed in the run.",
+        "An accuracy from outside is hard to place; many published logs write it just after eval_stop.",
         STRUCTURE, "Log eval_accuracy between eval_start and eval_stop."),
     "late-key": RuleText(
         "Hyperparameters are logged before the run ends",
@@ -132,7 +132,8 @@ CATALOGUE: Mapping[str, RuleText] = {
         STRUCTURE, "Log the position of the weights that are evaluated."),
     "eval-missing": RuleText(
         "Evaluations come as often as prescribed",
-        "Every prescribed evaluation point up to the end of the run has its evaluation.",
+        "Every prescribed evaluation point up to the end of the run has its evaluation; where the first point is the "
+        "submitter's choice, no stretch without an evaluation is longer than the prescribed interval.",
         "A run that evaluates less spends less time on evaluations than its competitors.",
         "training rules, table of evaluation frequencies", "Evaluate at every prescribed point."),
     "eval-extra": RuleText(

@@ -13,6 +13,8 @@ from laptime.rules.constraints import Constraint
 from laptime.rules.formula import same
 from laptime.rules.model import KeyRule
 
+_ALWAYS = frozenset({"v", "metadata", "true", "false"})  # names that every formula may use
+
 
 def check_keys(run: Run) -> Iterator[Finding]:
     """Counts and values by every key rule that applies to the run's division and level."""
@@ -70,6 +72,8 @@ def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
 
 
 def _violation(run: Run, constraint: Constraint, record: Record) -> str | None:
+    if constraint.formula and constraint.formula.names() - run.names.keys() - _ALWAYS:
+        return None  # a key that the formula needs is not logged: the rule of that key says so
     return constraint.violation(record.value, {**run.names, "metadata": record.metadata})
 
 

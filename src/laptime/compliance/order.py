@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from laptime.compliance.finding import Finding
-from laptime.compliance.run import Run, distinct
+from laptime.compliance.run import Run
 from laptime.config import Json
 from laptime.log.record import Record
 
-_OPENS = ("init", "run", "block", "epoch", "eval")
-_STAMPED = frozenset(f"{name}_{end}" for name in _OPENS for end in ("start", "stop")) | {"eval_accuracy"}
 _POSITIONS = ("epoch_num", "first_epoch_num", "samples_count", "step_num", "epoch")
 
 
@@ -46,18 +44,17 @@ def check_event_types(run: Run) -> Iterator[Finding]:
     """Interval keys carry interval events; only this dialect has event types."""
     if run.log.dialect != "mllog":
         return
-    for record in run.log.records:
-        moment = run.moments.get(record.key, "")
-        if moment not in _STAMPED:
-            continue
-        wanted = {"start": "INTERVAL_START", "stop": "INTERVAL_END"}.get(moment.rpartition("_")[2], "POINT_IN_TIME")
-        if record.event_type != wanted:
-            yield run.structural("event-type", f"{record.key} is {record.event_type}, expected {wanted}", record.line)
+    for record in run.structure:
+        end = run.moments[record.key].rpartition("_")[2]
+        wanted = {"start": "INTERVAL_START", "stop": "INTERVAL_END"}.get(end, "POINT_IN_TIME")
+        if record.event_type != wanted:  # a warning: nothing in the judgement depends on it
+            yield run.finding("event-type", f"{record.key} is {record.event_type}, expected {wanted}", record.line,
+                              "warning")
 
 
 def check_time_order(run: Run) -> Iterator[Finding]:
     """Stamps of the moments that structure a run never decrease."""
-    stamped = [record for record in distinct(run.log.records) if run.moments.get(record.key) in _STAMPED]
+    stamped = [record for record in run.structure if run.moments[record.key] != "init_start"]  # one per process
     for before, after in pairwise(stamped):
         if after.time_ms < before.time_ms:
             yield run.structural("time-order", f"{after.key} is stamped {before.time_ms - after.time_ms:g} ms before "
@@ -68,13 +65,13 @@ def check_intervals(run: Run) -> Iterator[Finding]:
     """Pairs and nesting of run, blocks, epochs and evaluations, in file order."""
     opened: dict[str, Record] = {}
     evaluated = False  # whether the open evaluation has its accuracy
-    for record in distinct(run.log.records):
-        moment = run.moments.get(record.key, "")
+    for record in run.structure:
+        moment = run.moments[record.key]
         name, _, end = moment.rpartition("_")
         if moment == "eval_accuracy":
             yield from _accuracy(run, record, opened)
             evaluated = True
-        if name not in ("run", "block", "epoch", "eval") or end not in ("start", "stop"):
+        if name == "init" or end not in ("start", "stop"):
             continue
         if end == "start":
             yield from _starts(run, record, name, opened)
@@ -125,7 +122,7 @@ def _accuracy(run: Run, record: Record, opened: dict[str, Record]) -> Iterator[F
     if run.of("run_start") and "run" not in opened:
         yield run.structural("interval-nesting", f"{record.key} lies outside the run", record.line)
     elif run.of("eval_start") and "eval" not in opened:
-        yield run.structural("eval-outside", f"{record.key} lies outside any evaluation", record.line)
+        yield run.finding("eval-outside", f"{record.key} lies outside any evaluation", record.line, "warning")
 
 
 def check_late_keys(run: Run) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ Needs no terminal and no training: the command line, the results store and the p
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,7 @@ _STRUCTURE: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     outcomes.check_outcome, order.check_event_types, order.check_time_order, order.check_intervals,
     order.check_late_keys, order.check_cache_order, numbering.check_epochs, numbering.check_blocks,
     numbering.check_evaluations)
+_MOST = 5  # findings of one rule in one log
 _EXCUSABLE = {"run-status", "target-missed"}  # what a run that did not converge is allowed to say
 
 
@@ -187,7 +189,20 @@ def _findings(run: Run) -> tuple[Finding, ...]:
     if any(finding.rule in ("log-empty", "log-dialect") for finding in first):
         return first
     found = [*first] + [finding for check in _OFFICIAL + _STRUCTURE for finding in check(run)]
-    return tuple(sorted(found, key=lambda finding: (finding.line or math.inf, finding.severity)))
+    return tuple(_collapsed(sorted(found, key=lambda finding: (finding.line or math.inf, finding.severity))))
+
+
+def _collapsed(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """At most a handful of findings of one rule: the last of them says how many more there are."""
+    counts = Counter((finding.rule, finding.severity) for finding in findings)
+    told: Counter[tuple[str, str]] = Counter()
+    for finding in findings:
+        kind = (finding.rule, finding.severity)
+        told[kind] += 1
+        if told[kind] < _MOST or told[kind] == counts[kind] == _MOST:
+            yield finding
+        elif told[kind] == _MOST:
+            yield replace(finding, message=f"{finding.message} (and {counts[kind] - _MOST} more such findings)")
 
 
 def _status(run: Run, found: outcomes.Outcome, findings: Sequence[Finding]) -> Status:

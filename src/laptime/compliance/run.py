@@ -12,6 +12,9 @@ from laptime.log.read import Log
 from laptime.log.record import Record
 from laptime.rules.model import Authority, BenchmarkRules, Interval, Round
 
+_INTERVALS = ("init", "run", "block", "epoch", "eval")
+STRUCTURE = frozenset(f"{name}_{end}" for name in _INTERVALS for end in ("start", "stop")) | {"eval_accuracy"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,6 +56,11 @@ class Run:
     def moments(self) -> Mapping[str, str]:
         """Raw key -> our name of the moment."""
         return {key: moment for moment, key in self.round.vocabulary.items()}
+
+    @cached_property
+    def structure(self) -> tuple[Record, ...]:
+        """The lines that open and close intervals or give an accuracy, once each, in file order."""
+        return tuple(distinct(record for record in self.log.records if self.moments.get(record.key) in STRUCTURE))
 
     def of(self, moment: str) -> tuple[Record, ...]:
         """The records of one of our moments ("run_start"), whatever this round calls it."""

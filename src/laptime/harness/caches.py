@@ -18,7 +18,7 @@ DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 @dataclass(frozen=True)
 class CacheReport:
-    """`resident`: share of the files' pages still in memory (None where it cannot be measured); `cleared`: proven clear."""
+    """`resident`: share of the files' pages still in memory, None where nobody can tell; `cleared`: proven clear."""
 
     method: str
     resident: float | None

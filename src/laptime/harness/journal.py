@@ -164,13 +164,14 @@ class Journal:
             self._put(key, value, kind, metadata, stamp)
         return stamp
 
-    def _put(self, key: str, value: Json, kind: EventType, metadata: Mapping[str, Json] | None, at_ms: int | None) -> None:
+    def _put(self, key: str, value: Json, kind: EventType, metadata: Mapping[str, Json] | None,
+             at_ms: int | None) -> None:
         stamp = self._clock.now_ms() if at_ms is None else at_ms
         self._sink.write(Record(key, value, stamp, kind, {**_call_site(), **(metadata or {})}))
 
 
 def _call_site() -> dict[str, Json]:
-    """File and line of the harness call that caused a record: the same in every run, which is what the seed rule compares."""
+    """File and line of the harness call behind a record: equal in all runs, which is what the seed rule compares."""
     frame = sys._getframe(1)
     while frame.f_code.co_filename == __file__ and frame.f_back is not None:
         frame = frame.f_back

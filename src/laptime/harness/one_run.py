@@ -69,7 +69,7 @@ class Outcome:
 class Run:
     """The state of one run while it goes on. Call `execute` once."""
 
-    def __init__(self, job: Job, flight: Preflight, world: World, store: Store, sink: Sink, emit: Emit) -> None:
+    def __init__(self, job: Job, flight: Preflight, world: World, store: Store, *, sink: Sink, emit: Emit) -> None:
         self.job, self.flight, self.world, self.store, self.emit = job, flight, world, store, emit
         self.clock = Clock()
         self.journal = Journal(sink, flight.round, flight.rules, self.clock)
@@ -226,7 +226,7 @@ class Run:
         if status == "converged":
             return Outcome(status, self._seconds, "")
         seconds = self._stop_clock(converged=False)
-        return Outcome(status, seconds, f"the target was not reached by epoch {self._at.epoch}, where this run gives up")
+        return Outcome(status, seconds, f"the target was not reached by epoch {self._at.epoch}, where the run gives up")
 
     def _given_up(self, status: Status, message: str) -> Outcome:
         """End the log of a run that cannot go on; a second failure (disk full) must not hide the first."""

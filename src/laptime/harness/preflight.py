@@ -78,7 +78,7 @@ def refuse_illegal(violations: list[str], rules: BenchmarkRules) -> None:
     if violations:
         raise IllegalRun(f"this configuration is not legal in the closed division of round {rules.round}: "
                          + "; ".join(violations),
-                         hint="Change the setting, or run with --division open or with a fixed --seed (not submittable).")
+                         hint="Change the setting, or run with --division open or a fixed --seed (not submittable).")
 
 
 def numbers(config: Config) -> dict[str, object]:

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Protocol
 
-
 from laptime.config import RunRequest
 from laptime.errors import DataProblem
 from laptime.harness.preflight import Preflight, resolve
 from laptime.training.data.store import MANIFEST, Manifest, problems
 
 FULL_VERIFICATION_BYTES = 2 << 30  # below this, checksums are compared before every set; above, sizes only
-DATA_SEED = 20181212  # of generated data: fixed, so that every machine has the same set (day of the first round's results)
+DATA_SEED = 20181212  # of generated data: fixed (day of the first round's results), so that all machines have one set
 
 
 class Listener(Protocol):
@@ -46,11 +45,13 @@ def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener
         raise DataProblem(f"no prepared {flight.rules.dataset} at {root}",
                           hint=f"Download it, then: laptime prepare {flight.rules.name} --round {flight.round.name} "
                                f"--source FOLDER (see the benchmark's README).")
-    listener.message(f"{'making' if generated else 'reformatting'} the data in {root}: {flight.rules.dataset} (not timed)")
+    verb = "making" if generated else "reformatting"
+    listener.message(f"{verb} the data in {root}: {flight.rules.dataset} (not timed)")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataProblem(f"cannot write to {root}: {error.strerror}", hint="Choose another folder with --data.") from None
+        raise DataProblem(f"cannot write to {root}: {error.strerror}",
+                          hint="Choose another folder with --data.") from None
     if source is not None:
         flight.benchmark.prepare(flight.config, source, root)
     else:

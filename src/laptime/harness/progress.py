@@ -67,7 +67,8 @@ class Meter:
     def __init__(self, rules: BenchmarkRules, plan: Plan, emit: Emit) -> None:
         self._target, self._emit = target_text(rules), emit
         self._typical = typical_samples(rules, plan)
-        self._limit = plan.limit.value * (plan.sizes.samples_per_epoch or 0) if plan.limit.unit == "epochs" else plan.limit.value
+        scale = plan.sizes.samples_per_epoch or 0 if plan.limit.unit == "epochs" else 1
+        self._limit = plan.limit.value * scale
         self._watch = Stopwatch()
         self._last_emitted = 0.0
 

@@ -11,8 +11,8 @@ import orjson
 
 from laptime.config import Json, RunRequest, to_json
 from laptime.errors import RunFailed
-from laptime.system.machine import describe
 from laptime.system.environment import environment_record
+from laptime.system.machine import describe
 
 if TYPE_CHECKING:
     from laptime.harness.one_run import Outcome, Run
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def write_record(run: "Run", outcome: "Outcome") -> None:
     """Write `run.job.record`. Raises RunFailed when the disk is full."""
-    job, flight = run.job, run.flight
+    job, flight, data = run.job, run.flight, run.store.metadata
     content = {
         "outcome": asdict(outcome), "seed": job.seed, "submittable": job.request.seed is None,
         "round": flight.round.name, "benchmark": flight.rules.name, "request": to_json(job.request),
-        "configuration": to_json(flight.config), "data": {"name": run.store.metadata.name,
-                                                           "content_hash": run.store.metadata.content_hash,
-                                                           "generator": run.store.metadata.generator},
+        "configuration": to_json(flight.config),
+        "data": {"name": data.name, "content_hash": data.content_hash, "generator": data.generator},
         "world": {"size": run.world.size, "device": str(run.world.device)},
         "phases": run.account.phases, "evaluations": run.account.evaluations, **run.account.facts,
-        "environment": environment_record(command=job.request.command, variables=_variables(job.request)), "machine": to_json(describe()),
+        "environment": environment_record(command=job.request.command, variables=_variables(job.request)),
+        "machine": to_json(describe()),
     }
     save(job.record, to_json(content))
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -158,7 +158,8 @@ def _deaf() -> Iterator[None]:
 
 def _interrupted(folder: SetFolder, outcomes: list[RunOutcome], number: int) -> SetOutcome:
     code = errors.INTERRUPTED if number == signal.SIGINT else errors.TERMINATED
-    return SetOutcome(folder.results, tuple(outcomes), code, f"stopped by {signal.Signals(number).name}; {_kept(folder)}")
+    message = f"stopped by {signal.Signals(number).name}; {_kept(folder)}"
+    return SetOutcome(folder.results, tuple(outcomes), code, message)
 
 
 def _summary(folder: SetFolder, outcomes: tuple[RunOutcome, ...], flight: Preflight) -> SetOutcome:
@@ -168,7 +169,8 @@ def _summary(folder: SetFolder, outcomes: tuple[RunOutcome, ...], flight: Prefli
     missed = sum(1 for outcome in outcomes if outcome.status == "not converged")
     tolerated = flight.rules.max_failures if folder.total >= flight.rules.runs else 0
     code = errors.NOT_CONVERGED if missed > tolerated else errors.FINE
-    return SetOutcome(folder.results, outcomes, code, f"{len(outcomes) - missed} of {len(outcomes)} runs reached the target")
+    message = f"{len(outcomes) - missed} of {len(outcomes)} runs reached the target"
+    return SetOutcome(folder.results, outcomes, code, message)
 
 
 def _kept(folder: SetFolder) -> str:

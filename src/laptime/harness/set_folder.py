@@ -44,7 +44,8 @@ class SetFolder:
             folder._agree(flight)
             _describe(paths, flight, request)
         except OSError as error:
-            raise UserError(f"cannot write to {results}: {error.strerror or error}", hint="Choose another folder with --out.") from None
+            raise UserError(f"cannot write to {results}: {error.strerror or error}",
+                            hint="Choose another folder with --out.") from None
         return folder
 
     def missing(self) -> list[int]:
@@ -124,7 +125,8 @@ def _describe(paths: SubmissionPaths, flight: Preflight, request: RunRequest) ->
     save(paths.system(request.system), description)
     scripts = paths.scripts(flight.rules.log_name, request.system)
     scripts.mkdir(parents=True, exist_ok=True)
-    save(scripts / f"{request.system}_laptime.json", {"implementation": "laptime", "configuration": to_json(flight.config)})
+    implementation = {"implementation": "laptime", "configuration": to_json(flight.config)}
+    save(scripts / f"{request.system}_laptime.json", implementation)
     for name, text in _scripts(flight, request).items():
         (scripts / name).write_text(text)
 

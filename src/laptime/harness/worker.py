@@ -53,7 +53,7 @@ def _outcome(job: Job) -> Outcome:
         return Outcome("failed", None, str(error) + (f" {error.hint}" if error.hint else ""))
     except MemoryError:
         traceback.print_exc()
-        return Outcome("failed", None, "out of memory; use a smaller batch (--set global_batch_size=...) or accumulation")
+        return Outcome("failed", None, "out of memory; try --set parallel.accumulation_steps=2 or a smaller batch")
     except Exception as error:  # the boundary of the process: whatever happened must be told
         traceback.print_exc()
         return Outcome("failed", None, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
@@ -66,7 +66,7 @@ def _run(job: Job) -> Outcome:
     job.scratch.mkdir(parents=True, exist_ok=True)
     store = Store.open(data_folder(flight))
     with _sink(job, flight, world) as sink:
-        run = Run(job, flight, world, store, sink, _tell if world.first else _silent)
+        run = Run(job, flight, world, store, sink=sink, emit=_tell if world.first else _silent)
         outcome = Outcome("failed", None, "")
         try:
             outcome = run.execute()

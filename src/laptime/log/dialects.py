@@ -59,7 +59,20 @@ def _mllog(payload: bytes, line: int, report: Report) -> Record | None:
     if not isinstance(fields, dict):
         report(f"expected a JSON object after the token, found {_excerpt(payload)}", False)
         return None
-    return _record(fields, line, report)
+    return _usual(fields, line) or _record(fields, line, report)
+
+
+def _usual(fields: dict[str, Json], line: int) -> Record | None:
+    """The record where everything is as it should be, which is fast to see."""
+    try:
+        key, time_ms, metadata, kind = fields["key"], fields["time_ms"], fields["metadata"], fields["event_type"]
+        value, namespace = fields["value"], fields["namespace"]
+    except KeyError:
+        return None
+    if type(key) is str and type(time_ms) is int and type(metadata) is dict and type(namespace) is str \
+            and kind in EVENT_TYPES and 0 <= time_ms < _LATEST:
+        return Record(key, value, time_ms, cast(EventType, kind), metadata, namespace, line)
+    return None
 
 
 def _record(fields: Mapping[str, Json], line: int, report: Report) -> Record | None:

@@ -105,13 +105,16 @@ def _marked(text: bytes, number: int) -> Iterator[tuple[int, bytes]]:
 
 def _take(text: bytes, line: int, reading: _Reading) -> None:
     """Read one line; parts between carriage returns count as lines of their own, as terminals show them."""
+    def report(text: str, harmless: bool) -> None:
+        reading.report(line, text, harmless)
+
     for part in text.split(b"\r") if b"\r" in text else (text,):
         place, dialect, start = _last_token(part)
         if dialect is None:
             continue
         if place and part.find(_MARK, 0, place) >= 0 and _last_token(part[:place])[1]:
             reading.report(line, "several log lines on one line of the file; only the last one is read", True)
-        record = parse(dialect, part[start:].strip(), line, lambda text, ok: reading.report(line, text, ok))
+        record = parse(dialect, part[start:].strip(), line, report)
         if record is not None:
             reading.records.setdefault(dialect, []).append(record)
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laptime.scoring.olympic import mean, olympic_mean
+from laptime.scoring.olympic import mean
 from laptime.scoring.student import student_quantile
 
 _LEVEL = 0.95
@@ -46,11 +46,12 @@ def student_interval(values: Sequence[float]) -> Range | None:
     return Range(mean(values) - half, mean(values) + half)
 
 
-def bootstrap_interval(values: Sequence[float], drop: int, *, draws: int = 2000, seed: int = 1) -> Range | None:
+def bootstrap_interval(values: Sequence[float], drop: int, *, draws: int = 1000, seed: int = 1) -> Range | None:
     """Percentile bootstrap of the olympic mean; the same numbers for the same seed. None for too few values."""
     if len(values) <= 2 * drop or len(values) < 2:
         return None
     source = random.Random(seed)
-    means = sorted(olympic_mean(source.choices(values, k=len(values)), drop) for _ in range(draws))
+    kept = len(values) - 2 * drop
+    means = sorted(sum(sorted(source.choices(values, k=len(values)))[drop:drop + kept]) / kept for _ in range(draws))
     tail = (1 - _LEVEL) / 2
     return Range(means[int(tail * draws)], means[int((1 - tail) * draws) - 1])

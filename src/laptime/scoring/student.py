@@ -5,6 +5,7 @@ continued fraction (Abramowitz & Stegun 26.5.8) with the modified Lentz method; 
 """
 
 import math
+from functools import lru_cache
 
 _TINY = 1e-300
 _TERMS = 500
@@ -16,6 +17,7 @@ def student_cdf(t: float, df: float) -> float:
     return 1 - tail if t > 0 else tail
 
 
+@lru_cache(maxsize=256)
 def student_quantile(p: float, df: float) -> float:
     """The t with P(T <= t) = p, 0 < p < 1, to about 1e-12 relative."""
     if not 0 < p < 1:

@@ -10,9 +10,10 @@ from laptime.config import SuitePath, nearest
 from laptime.errors import UnknownName
 
 HERE = Path(__file__).parent
+BUILT_IN = SuitePath()
 
 
-def folders(suite: SuitePath = SuitePath()) -> dict[str, Path]:
+def folders(suite: SuitePath = BUILT_IN) -> dict[str, Path]:
     """Every benchmark folder by name: those of the package, then those of `suite.extra`."""
     found: dict[str, Path] = {}
     for root in (HERE, suite.extra):
@@ -21,7 +22,7 @@ def folders(suite: SuitePath = SuitePath()) -> dict[str, Path]:
     return found
 
 
-def load(name: str, part: str, suite: SuitePath = SuitePath()) -> ModuleType:
+def load(name: str, part: str, suite: SuitePath = BUILT_IN) -> ModuleType:
     """Module `part` ("benchmark" or "config") of benchmark `name`.
 
     Raises UnknownName when there is no such folder, or when it holds rules only.

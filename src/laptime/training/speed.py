@@ -1,4 +1,4 @@
-"""`config.Speed` made concrete for a device. Safe defaults: exact on the CPU, fast where the hardware is made for it."""
+"""`config.Speed` made concrete for a device. Safe defaults: exact on the CPU, fast where hardware is made for it."""
 
 import shutil
 from dataclasses import dataclass, replace

@@ -30,7 +30,7 @@ class Count:
 
 @dataclass(frozen=True)
 class State:
-    """Live objects by name, not copies. `tensors` on any device; `generators` are torch generators; `counters` hold ints."""
+    """Live objects by name, not copies: `tensors` on any device, torch `generators`, `counters` that hold ints."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     generators: dict[str, torch.Generator] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Saved:
             content = torch.load(path, map_location="cpu", weights_only=True)
             return cls(content["tensors"], content["generators"], content["counters"])
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataProblem(f"expected a saved state at {path}, found something else ({type(error).__name__})") from error
+            raise DataProblem(f"expected a saved state at {path}, found other ({type(error).__name__})") from error
 
 
 def state_of(*, modules: dict[str, torch.nn.Module], optimizers: dict[str, torch.optim.Optimizer],

@@ -1,8 +1,8 @@
-"""Data of ResNet: prepared once (real or generated), then read as training and evaluation batches. One path at every scale.
+"""Data of ResNet: prepared once (real or generated), then read in batches; one path at all scales.
 
-Source: the reference's `imagenet_preprocessing.py` (training resnet-tf2). Training: random crop, mirror, bilinear resize,
-mean subtraction; order and augmentation are functions of (run seed, epoch, sample). Evaluation: shorter side resized,
-centre crop. Images are float32, (n, 3, crop, crop) in channels_last memory; labels int64, 0-based.
+Source: the reference's `imagenet_preprocessing.py` (training resnet-tf2). Training: random crop, mirror, bilinear
+resize, mean subtraction; order and augmentation are functions of (run seed, epoch, sample). Evaluation: shorter side
+resized, centre crop. Images are float32, (n, 3, crop, crop) in channels_last memory; labels int64, 0-based.
 """
 
 import os
@@ -77,7 +77,7 @@ def sizes(config: ResNetConfig, manifest: Manifest) -> Sizes:
                                      ("data.eval_images", config.data.eval_images, evaluation),
                                      ("model.classes", config.model.classes, manifest.count("classes"))):
         if expected != found:
-            raise DataProblem(f"the configuration expects {setting}={expected}, the data set '{manifest.name}' has {found}",
+            raise DataProblem(f"expected {setting}={expected} by the configuration, found {found} in '{manifest.name}'",
                               hint="Make the data for this configuration with `laptime prepare`.")
     per_epoch = steps_per_epoch(config, manifest) * config.global_batch_size
     return Sizes(train, evaluation, per_epoch, limit_epochs=config.schedule.train_epochs)
@@ -87,7 +87,7 @@ def steps_per_epoch(config: ResNetConfig, manifest: Manifest) -> int:
     """Whole global batches in the training set. Raises DataProblem when there is none."""
     train = manifest.count("train_samples")
     if config.global_batch_size > train:
-        raise DataProblem(f"expected at least one global batch of {config.global_batch_size}, found {train} training images",
+        raise DataProblem(f"expected a global batch of {config.global_batch_size} images, found {train} for training",
                           hint="Make global_batch_size smaller.")
     return train // config.global_batch_size
 
@@ -140,7 +140,7 @@ class TrainBatches:
 
 @dataclass
 class EvalBatches:
-    """Evaluation batches of this rank: together the ranks see every sample once, in equally many batches of equal shape.
+    """Evaluation batches of this rank: all ranks together see every sample once, in equally many batches of one shape.
 
     Iterate after the data door is open. Preprocessing never changes, so the batches are kept from the first whole pass
     on where they fit into `cache_bytes`.
@@ -203,7 +203,7 @@ def synthetic_eval_batches(config: ResNetConfig, world: World) -> Iterator[EvalB
 
 
 def decoding_threads(parallel: Parallel, world: World) -> int:
-    """Threads that decode: as configured, or this process's share of the cores beside an accelerator, one beside the CPU."""
+    """Threads that decode: as configured; else this process's share of the cores, or one where the CPU also trains."""
     if parallel.data_workers >= 0:
         return max(1, parallel.data_workers)
     if world.device.type == "cpu":

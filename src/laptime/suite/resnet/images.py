@@ -1,8 +1,8 @@
 """From a decoded image to network input: the reference's random crop, its resize, and the evaluation crop.
 
-Sources: TensorFlow's kernels `sample_distorted_bounding_box_op.cc` and `resize_bilinear_op.cc` (corners not aligned, pixel
-centres not shifted, no anti-aliasing), as the reference's `imagenet_preprocessing.py` calls them; here with the whole
-image as the only bounding box. Geometry is sampled for many images at once from the index's sizes.
+Sources: TensorFlow's kernels `sample_distorted_bounding_box_op.cc` and `resize_bilinear_op.cc` (corners not aligned,
+pixel centres not shifted, no anti-aliasing), as the reference's `imagenet_preprocessing.py` calls them; here with the
+whole image as the only bounding box. Geometry is sampled for many images at once from the index's sizes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from laptime.training.data.sampler import Draws, Indices
 
 ATTEMPTS = 100  # reference imagenet_preprocessing.py, max_attempts
 COVERED = 0.1  # the same, min_object_covered: of the whole image
-DRAWS_PER_ATTEMPT = 4  # aspect, height, y, x
+DRAWS_PER_ATTEMPT = 4
 FLIP_DRAW = ATTEMPTS * DRAWS_PER_ATTEMPT
 
 Floats = NDArray[np.float32]
@@ -51,7 +51,7 @@ def random_boxes(config: DataConfig, draws: Draws, samples: Indices, heights: In
     h, w = heights.copy(), widths.copy()
     open_ = np.arange(len(samples))  # those without an accepted crop
     for attempt in range(ATTEMPTS):
-        tried = _attempt(config, draws, attempt, samples[open_], heights[open_], widths[open_])
+        tried = _attempt(config, _Random(draws, attempt, samples[open_]), heights[open_], widths[open_])
         accepted = tried.accepted
         done = open_[accepted]
         y[done], x[done], h[done], w[done] = (part[accepted] for part in (tried.y, tried.x, tried.height, tried.width))
@@ -71,23 +71,36 @@ class _Tried:
     accepted: NDArray[np.bool_]
 
 
-def _attempt(config: DataConfig, draws: Draws, attempt: int, samples: Indices, heights: Indices,
-             widths: Indices) -> _Tried:
+@dataclass(frozen=True)
+class _Random:
+    """The random numbers of one attempt: 0 aspect, 1 height, 2 y, 3 x."""
+
+    draws: Draws
+    number: int
+    samples: Indices
+
+    def uniform(self, which: int) -> Reals:
+        return self.draws.uniform(self.samples, self.number * DRAWS_PER_ATTEMPT + which)
+
+    def below(self, which: int, bound: Indices) -> Indices:
+        return self.draws.below(self.samples, self.number * DRAWS_PER_ATTEMPT + which, bound)
+
+
+def _attempt(config: DataConfig, random: _Random, heights: Indices, widths: Indices) -> _Tried:
     """One attempt per sample: aspect ratio, then height (uniform), then position. Rounding is half to even (lrintf)."""
-    first = attempt * DRAWS_PER_ATTEMPT
-    ratio = config.aspect_low + (config.aspect_high - config.aspect_low) * draws.uniform(samples, first)
+    ratio = config.aspect_low + (config.aspect_high - config.aspect_low) * random.uniform(0)
     area = (heights * widths).astype(np.float64)
     least, most = config.area_low * area, config.area_high * area
     highest = _highest(ratio, most, heights, widths)
     lowest = np.minimum(_whole(np.sqrt(least / ratio)), highest)
-    h = lowest + draws.below(samples, first + 1, highest - lowest + 1)
+    h = lowest + random.below(1, highest - lowest + 1)
     h = np.where(h * _whole(h * ratio) < least, h + 1, h)
     h = np.where(h * _whole(h * ratio) > most, h - 1, h)
     w = _whole(h * ratio)
     size = h * w
     fits = (size >= least) & (size <= most) & (w <= widths) & (h <= heights) & (w > 0) & (h > 0)
-    y = draws.below(samples, first + 2, np.maximum(heights - h, 0))  # in 0..H-h-1, as the kernel draws it
-    x = draws.below(samples, first + 3, np.maximum(widths - w, 0))
+    y = random.below(2, np.maximum(heights - h, 0))  # in 0..H-h-1, as the kernel draws it
+    x = random.below(3, np.maximum(widths - w, 0))
     return _Tried(y, x, h, w, fits & (size >= COVERED * area))
 
 

@@ -1,12 +1,12 @@
-"""ILSVRC-2012 as it is published, and its reformat into shards: untimed packing without resizing or re-ordering per run.
+"""ILSVRC-2012 as it is published, and its reformat into shards: untimed packing, nothing resized, nothing random.
 
 A source folder holds
   train/<synset>/<name>.JPEG                          one folder per class
   val/ILSVRC2012_val_00000001.JPEG ...                flat, numbered from 1
   ILSVRC2012_validation_ground_truth.txt              class number (1-based) of each validation image, one per line
   synsets.txt                                         one synset per line; line n is class number n (label n - 1)
-The class numbers of the devkit follow its own table of synsets (`meta.mat`), not the alphabet: synsets.txt must be in the
-order that the ground truth counts in. Not in the published form, hence made by hand once (the README says how).
+The class numbers of the devkit follow its own table of synsets (`meta.mat`), not the alphabet. synsets.txt is that
+table as text, in the order that the ground truth counts in: the one file that is not published in this form.
 """
 
 import hashlib
@@ -129,7 +129,7 @@ def reformat(config: ResNetConfig, source: Path, root: Path, *, name: str, gener
 
 
 def _begin(root: Path, fingerprint: str) -> None:
-    """Make `root` ready: keep the whole shards of an interrupted reformat of the same source, remove all else of ours."""
+    """Make `root` ready: keep the whole shards of an interrupted reformat of the same source, remove all other data."""
     root.mkdir(parents=True, exist_ok=True)
     (root / MANIFEST).unlink(missing_ok=True)
     if not _same_reformat(root / PROGRESS, fingerprint):

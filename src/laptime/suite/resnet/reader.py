@@ -77,7 +77,8 @@ class Renderer:
     workers: int
     pool: ThreadPoolExecutor | None
 
-    def images(self, pictures: Pictures, samples: Indices, axes: Sequence[Axes], *, size: int, pinned: bool) -> torch.Tensor:
+    def images(self, pictures: Pictures, samples: Indices, axes: Sequence[Axes], *,
+               size: int, pinned: bool) -> torch.Tensor:
         """(size, 3, crop, crop) float32 in channels_last memory, mean subtracted; rows beyond the samples are 0."""
         batch = empty_images(self.config, size, pinned=pinned)
         target = batch.permute(0, 2, 3, 1).numpy()

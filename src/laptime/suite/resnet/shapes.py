@@ -2,7 +2,7 @@
 
 Class = shape (five) x direction of the stripes on its surface (two, at right angles, both kept by a mirror image). All
 shapes have the same area; colours of stripes and background come from one distribution whatever the class; background
-stripes, bars across the picture, position, scale, rotation, blur and noise are nuisance. `hardness` scales the nuisance.
+stripes, bars across the picture, position, scale, rotation, blur and noise are nuisance, which `hardness` scales.
 Written in the published layout, as coloured JPEGs of varied size, then reformatted as real data is.
 """
 
@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from laptime.suite.resnet.config import DataConfig, ResNetConfig
 from laptime.suite.resnet.published import GROUND_TRUTH, SYNSETS, validation_name

@@ -1,6 +1,6 @@
 """What can be had without seeing shapes: baselines that no honest target may lie within reach of.
 
-Each takes an unlocked store and returns top-1 accuracy on its evaluation part. They get every advantage: clean features of
+Each takes an unlocked store and returns top-1 accuracy on its evaluation part. They get every advantage: features of
 whole images, and the regularisation that happens to do best on the evaluation part itself.
 """
 

@@ -28,7 +28,10 @@ class Header:
 
 def header(data: bytes) -> Header:
     """What a JPEG says of itself. Raises ValueError when it is none."""
-    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except KeyError:  # simplejpeg 1.9: the header ends before the sampling of its components
+        raise ValueError("the header is incomplete") from None
     return Header(int(height), int(width), str(colorspace))
 
 

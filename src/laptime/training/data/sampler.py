@@ -64,8 +64,8 @@ class Spread:
         parts = self.ranks * self.accumulation
         if self.global_batch_size <= 0 or self.accumulation <= 0 or self.global_batch_size % parts:
             raise InvalidConfiguration(
-                f"expected a global batch that divides by {self.ranks} processes x {self.accumulation} accumulation steps, "
-                f"found {self.global_batch_size}",
+                f"expected a global batch that divides by {self.ranks} processes x {self.accumulation} accumulation "
+                f"steps, found {self.global_batch_size}",
                 hint="Change global_batch_size, parallel.accumulation_steps or the number of processes.")
 
     @property

@@ -1,8 +1,8 @@
 """The project's shard format: byte strings back to back in a few big files, and one index of where each is.
 
 A data set part "train" is `train-00000.shard`, `train-00001.shard`, ... and `train.index.npy`, a structured array
-(little-endian) with one row per sample: `shard`, `offset`, `length`, `label`, `height`, `width`. Files are written under
-temporary names and renamed when whole; while a part is being made, each shard has its own rows in
+(little-endian) with one row per sample: `shard`, `offset`, `length`, `label`, `height`, `width`. Files are written
+under temporary names and renamed when whole; while a part is being made, each shard has its own rows in
 `train-00000.rows.npy`, so that an interrupted reformat continues after its last whole shard.
 """
 

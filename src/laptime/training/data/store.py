@@ -64,7 +64,8 @@ class Manifest:
             raise DataProblem(f"no prepared data at {root} (expected {MANIFEST} there)",
                               hint="Make it with `laptime prepare`.") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataProblem(f"{path} is damaged: {error!r}", hint="Make the data again: `laptime prepare --force`.") from None
+            raise DataProblem(f"{path} is damaged: {error!r}",
+                              hint="Make the data again: `laptime prepare --force`.") from None
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Store:
         """A data file. Raises DataTouchedTooEarly until the clock runs."""
         if self._locked:
             raise DataTouchedTooEarly(f"data file '{name}' was asked for before the clock ran",
-                                      hint="Read data in train() only; build() and warm_up() work on synthetic batches.")
+                                      hint="Read data in train() only; build() and warm_up() use synthetic batches.")
         return self._file(name, "data")
 
     def unlock(self) -> None:

@@ -1,4 +1,4 @@
-"""Batches from the thread that makes them to the device that trains: pinned memory and a copy stream on CUDA, else nothing."""
+"""Batches from the thread that makes them to the device that trains: pinned memory and a copy stream on CUDA."""
 
 from dataclasses import dataclass
 

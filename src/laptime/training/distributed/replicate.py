@@ -1,8 +1,7 @@
-"""Data parallelism: one model on every rank, gradients summed over ranks in the backward pass of the last micro-batch."""
+"""Data parallelism: one model on every rank, gradients combined in the backward pass of the last micro-batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -30,5 +29,5 @@ def gradient_exchange(model: torch.nn.Module, *, exchange: bool) -> AbstractCont
 
 @contextmanager
 def _without_exchange(model: DistributedDataParallel) -> Iterator[None]:
-    with model.no_sync():  # type: ignore[no-untyped-call]
+    with model.no_sync():
         yield

@@ -34,7 +34,7 @@ class World:
 
     def sum_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
         """Like `sum`, into a new tensor through which gradients flow (the gradient is summed too)."""
-        return _SumAcrossRanks.apply(tensor) if self.size > 1 else tensor  # type: ignore[no-any-return,no-untyped-call]
+        return _SumAcrossRanks.apply(tensor) if self.size > 1 else tensor
 
     def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` of rank 0, in place."""

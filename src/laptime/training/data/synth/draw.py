@@ -1,9 +1,9 @@
 """Drawing for generated data sets: anti-aliased shapes, stripes, textures, blur and noise, equal on every machine.
 
 Only element-wise additions, products, quotients, square roots, rounding and comparisons of float32 are used: IEEE 754
-defines them to the last bit, so neither the vector unit nor the compiler can change a pixel. No sine, exponential or sum
-over an axis of array values; angles come from a table of rounded integers. Randomness is Philox's raw stream, which numpy
-promises never to change (its derived distributions it may).
+defines them to the last bit, so neither the vector unit nor the compiler can change a pixel. No sine, exponential or
+sum over an axis of array values; angles come from a table of rounded integers. Randomness is Philox's raw stream,
+which numpy promises never to change (its derived distributions it may).
 """
 
 import math
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]  # (H, W)
-Picture = NDArray[np.float32]  # (3, H, W), 0..255
+Field = NDArray[np.floating]  # (H, W) float32
+Picture = NDArray[np.floating]  # (3, H, W) float32, 0..255
 Colour = tuple[float, float, float]
 
 TURN = 1 << 14
@@ -52,7 +52,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Frame:
-    """Turned coordinates of the pixels of a window, in units of `size` pixels from a centre; `rows`, `columns`: where it lies."""
+    """Turned coordinates (in units of `size` pixels, from a centre) of the pixels in a window of `rows` x `columns`."""
 
     u: Field
     v: Field

@@ -1,0 +1,83 @@
+"""What is measured: a benchmark whose folder has a `peer.py`, and sessions of it built without any data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+
+from laptime.benchmark import Benchmark, Context
+from laptime.config import Config, Json, SuitePath
+from laptime.errors import UnknownName
+from laptime.events import Cadence, Plan, Point
+from laptime.suite import folders, load
+from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.world import World
+from laptime.training.loop import Supervised
+from laptime.training.seeds import Seeds
+
+PART = "peer"
+SEED = 1  # of measured sessions: the time of a step does not depend on it
+
+
+class Comparison(Protocol):
+    """What a module `suite/<name>/peer.py` holds.
+
+    CASES: what is trained -> its configuration on a device, the cheapest first
+    FACTS: a configuration -> what the manifest of its data says
+    PEERS: an independent implementation and how it is set up -> a function that builds it for a configuration on a
+           device, with the same sizes, dtype and synthetic input, and returns one whole training step. It raises
+           UserError where a package or a compiler is missing.
+    FEEDS: a kind of image, text, ... -> the configuration of a small data set of about as many samples as asked for
+    """
+
+    @property
+    def CASES(self) -> Mapping[str, Callable[[torch.device], Config]]: ...
+    @property
+    def FACTS(self) -> Callable[[Config], Mapping[str, Json]]: ...
+    @property
+    def PEERS(self) -> Mapping[str, Callable[[Config, torch.device], Callable[[], None]]]: ...
+    @property
+    def FEEDS(self) -> Mapping[str, Callable[[int], Config]]: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One benchmark under measurement."""
+
+    name: str
+    folder: Path
+    benchmark: Benchmark[Config]
+    comparison: Comparison
+
+
+def subjects(names: tuple[str, ...] = (), suite: SuitePath = SuitePath()) -> list[Subject]:
+    """The named benchmarks, or all that have a `peer.py`. Raises UnknownName."""
+    known = folders(suite)
+    chosen = names or tuple(name for name, folder in known.items() if (folder / f"{PART}.py").is_file())
+    return [_subject(name, suite) for name in chosen]
+
+
+def _subject(name: str, suite: SuitePath) -> Subject:
+    benchmark: Benchmark[Config] = load(name, "benchmark", suite).BENCHMARK
+    folder = folders(suite)[name]
+    if not (folder / f"{PART}.py").is_file():
+        raise UnknownName(f"benchmark '{name}' has no {PART}.py that says what to measure",
+                          hint=f"Benchmarks that have one: {', '.join(one.name for one in subjects((), suite)) or 'none'}.")
+    return Subject(name, folder, benchmark, cast(Comparison, load(name, PART, suite)))
+
+
+def synthetic_store(subject: Subject, config: Config, folder: Path) -> Store:
+    """A store that knows the sizes of the data and holds none."""
+    return Store(folder, Manifest(subject.name, "none", "", subject.comparison.FACTS(config), {}))
+
+
+def built(subject: Subject, config: Config, world: World, store: Store, folder: Path) -> Supervised[object]:
+    """The session that a run would train. Raises UnknownName for a benchmark with a loop of its own."""
+    sizes = subject.benchmark.sizes(config, store.metadata)
+    plan = Plan(config.global_batch_size, Point(1, "epochs"), Cadence("epochs", (1,), 1), sizes)
+    session = subject.benchmark.build(config, Context(world, store, Seeds(SEED), plan, folder))
+    if not isinstance(session, Supervised):
+        raise UnknownName(f"benchmark '{subject.name}' does not use the shared training loop; its steps cannot be timed here")
+    return session

@@ -1,0 +1,133 @@
+"""Training steps of ours and of an independent implementation at its best: same device, same run, turn by turn."""
+
+import gc
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from laptime.bench.estimate import geometric_mean, ratio
+from laptime.bench.overhead import _step
+from laptime.bench.pairs import OutOfTime, Step, at_most, calls_for, interleaved, timed
+from laptime.bench.row import Budget, Row, measured, skipped
+from laptime.bench.subject import Subject, built, synthetic_store
+from laptime.config import Config, Json
+from laptime.errors import UserError
+from laptime.training.distributed.world import World
+
+BUDGET = Budget(1.2, ">=")  # times the samples/s of the best public implementation (docs/bench.md)
+SHORTEST_STEP_S = 0.020  # below this a step measures Python, and the budget does not hold (docs/bench.md)
+PEER_LIMIT_S = 240.0  # to build and compile one form of a peer; one that takes longer is left out
+MARKS = "marks.toml"
+UNIT = "samples/s"
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure. `block_s`: least seconds of one timed block; `cases`: how many, None for all."""
+
+    pairs: int
+    block_s: float
+    cases: int | None
+    compiled: bool
+
+
+THOROUGH = Effort(pairs=12, block_s=0.5, cases=None, compiled=True)
+QUICK = Effort(pairs=2, block_s=0.0, cases=1, compiled=False)
+
+
+def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: Tell) -> list[Row]:
+    """Ours, the peer and their ratio for every case."""
+    cases = list(subject.comparison.CASES.items())[:effort.cases]
+    return [row for name, make in cases for row in _case(subject, name, make(world.device), world, folder, effort, tell)]
+
+
+def _case(subject: Subject, name: str, config: Config, world: World, folder: Path, effort: Effort,  # noqa: PLR0917
+          tell: Tell) -> Iterator[Row]:
+    tell(f"training steps of {subject.name} {name}")
+    session = built(subject, config, world, synthetic_store(subject, config, folder), folder)
+    step = partial(_step, session, next(session.synthetic()))
+    details: dict[str, Json] = {"batch": config.global_batch_size, "dtype": session.speed.dtype, "device": str(world.device),
+                                "memory_format": session.speed.memory_format, "compile": session.speed.compile,
+                                "fused": session.speed.fused, "threads": torch.get_num_threads()}
+    what = f"{subject.name} {name}, batch {config.global_batch_size}"
+    mine = _warm(step, world)
+    best = _best_peer(subject, config, world, effort, tell)
+    mark = mark_of(subject.folder, name, world.device)
+    if isinstance(best, str):
+        times = [timed(step, calls_for(mine, effort.block_s), world.synchronise) for _ in range(effort.pairs)]
+        yield _rate(what, config, times, details, mark)
+        yield skipped("train", f"{what}: ratio to a peer", "x", best)
+        return
+    calls = (calls_for(mine, effort.block_s), calls_for(best.seconds, effort.block_s))
+    found = interleaved(step, best.step, effort.pairs, calls=calls, synchronise=world.synchronise)
+    yield _rate(what, config, found.first, details, mark)
+    yield _rate(f"{what}: {best.name}", config, found.second, {**details, "tried": best.tried}, "")
+    judged = min(found.first) >= SHORTEST_STEP_S
+    yield measured("train", f"{what}: ratio to that", "x", ratio(found.second, found.first), BUDGET if judged else None,
+                   note="" if judged else f"steps under {SHORTEST_STEP_S * 1000:.0f} ms: not judged",
+                   details={"pairs": effort.pairs, "calls": list(calls)})
+
+
+def _rate(what: str, config: Config, seconds: list[float], details: dict[str, Json], mark: str) -> Row:
+    rates = geometric_mean([config.global_batch_size / one for one in seconds])
+    return measured("train", what, UNIT, rates, mark=mark,
+                    details={**details, "step_ms": 1000 * config.global_batch_size / rates.value})
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An independent implementation ready to step. `tried`: seconds per step of every form that was."""
+
+    name: str
+    step: Step
+    seconds: float
+    tried: dict[str, Json]
+
+
+def _best_peer(subject: Subject, config: Config, world: World, effort: Effort, tell: Tell) -> Peer | str:
+    """The fastest form, or in words why there is none."""
+    best, tried, why = None, dict[str, Json](), "no peer"
+    for name, build in subject.comparison.PEERS.items():
+        if not effort.compiled and "compiled" in name:
+            continue
+        try:
+            with at_most(PEER_LIMIT_S):
+                step = build(config, world.device)
+                seconds = _warm(step, world)
+        except UserError as error:
+            why = str(error)
+            tried[name] = why
+        except OutOfTime:
+            tried[name] = f"left out: not ready after {PEER_LIMIT_S:.0f} s"
+        except RuntimeError as error:  # a compiler that fails on this machine in one of its many ways
+            tried[name] = f"left out: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        else:
+            tried[name] = seconds
+            best = Peer(name, step, seconds, tried) if best is None or seconds < best.seconds else best
+            del step
+        gc.collect()
+        tell(f"  {name}: {tried[name] if isinstance(tried[name], str) else f'{tried[name]:.4g} s per step'}")
+    return best or why
+
+
+def _warm(step: Step, world: World) -> float:
+    """Seconds of the fastest of three steps after two that compile and allocate."""
+    timed(step, 2, world.synchronise)
+    return min(timed(step, 1, world.synchronise) for _ in range(3))
+
+
+def mark_of(folder: Path, case: str, device: torch.device) -> str:
+    """What a plain implementation reaches on such a device, from the benchmark's `marks.toml`; "" where none is known."""
+    path = folder / MARKS
+    if device.type != "cuda" or not path.is_file():
+        return ""
+    hardware = torch.cuda.get_device_name(device)
+    for mark in tomllib.loads(path.read_text())["marks"]:
+        if mark["case"] == case and any(name in hardware for name in mark["hardware"]):
+            return f"{mark['samples_per_second']:g}"
+    return ""

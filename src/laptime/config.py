@@ -70,6 +70,7 @@ class RunRequest:
     seed: int | None = None  # a given seed marks the run as not submittable
     jobs: int = 1  # runs at a time; more than one is for calibration, where only samples count, not seconds
     runs: int | None = None  # None: the number the round asks for
+    stop_at_target: bool = True  # False: go on to the limit, for calibration; such runs are no results
     submitter: str = "laptime"
     status: str = "research"  # submission_status, as the round spells it
     system: str = ""  # "" : named after the hardware found

@@ -15,7 +15,7 @@ from laptime.suite import folders
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS_RUNS = {"run", "prepare", "check", "score", "plot"}
+NEEDS_RUNS = {"run", "prepare", "check", "score", "plot", "bench"}  # minutes, or a folder of runs
 
 
 def document(name: str) -> str:

@@ -1,6 +1,7 @@
 """doctor, prepare and run: what needs a machine and torch."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,12 +61,17 @@ def test_verdict_gives_the_reason_for_each_benchmark():
 @pytest.mark.seconds
 def test_run_of_a_set_answers_in_json_with_progress_beside(tmp_path):
     command = [sys.executable, "-m", "laptime", "run", "standin", "--suite", str(SUITE), "--runs", "1", "--out", "out", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "2", "SECRET": "never told"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=environment)
     found = json.loads(done.stdout)
     assert done.returncode == found["exit_code"] == 0, done.stderr
     assert found["runs"][0]["status"] == "converged"
     assert "run 1 of 1" in done.stderr
     assert (tmp_path / found["folder"] / "result_0.txt").is_file()
+    record = json.loads((tmp_path / found["folder"] / "record_0.json").read_text())["environment"]
+    assert record["variables"]["MALLOC_ARENA_MAX"] == "2"
+    assert "SECRET" not in record["variables"]
+    assert record["command"][1:3] == ["run", "standin"]
 
 
 @pytest.mark.seconds

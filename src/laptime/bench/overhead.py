@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from io import FileIO
 from itertools import repeat
 from pathlib import Path
 from time import perf_counter
@@ -121,7 +122,8 @@ def loop_cost(*, steps: int, pairs: int) -> Row:
         for batch in loop.batches(1):
             loop.step(batch)
 
-    whole(), bare()
+    whole()
+    bare()
     found = interleaved(whole, bare, pairs)
     microseconds = difference(found.first, found.second).times(1e6 / steps)
     return measured("overhead", "training loop per step, beyond a bare loop", "us", microseconds, LOOP_BUDGET,
@@ -184,13 +186,15 @@ def harness_seconds(costs: Mapping[str, list[float]], run_seconds: float) -> Est
 
 def played_run(subject: Subject, folder: Path) -> tuple[dict[str, list[float]], Preflight]:
     """Seconds per event by kind, and what was run; writes `folder`/result_0.txt."""
+    folder.mkdir(exist_ok=True)
     costs: dict[str, list[float]] = defaultdict(list)
     flight = resolve(RunRequest(subject.name, round=ROUND, out=folder, device="cpu", system="bench"))
     store = synthetic_store(subject, flight.config, folder)
     playing = replace(flight, benchmark=_playing(flight, costs))
     job = Job(flight.request, 0, 1, folder / "result_0.txt", folder / "record_0.json", folder)
-    with LogWriter(job.log, flight.round.dialect, flight.rules.log_name) as writer, Path(os.devnull).open("wb", 0) as pipe:
-        Run(job, playing, ALONE, store, writer, partial(_tell, pipe)).execute()
+    writer = LogWriter(job.log, flight.round.dialect, flight.rules.log_name)
+    with writer as sink, Path(os.devnull).open("wb", 0) as pipe:
+        Run(job, playing, ALONE, store, sink=sink, emit=partial(_tell, pipe)).execute()
     gc.unfreeze()
     return costs, flight
 
@@ -208,8 +212,8 @@ def _playing(flight: Preflight, costs: dict[str, list[float]]) -> Benchmark[Conf
     return replace(flight.benchmark, build=build)
 
 
-def _tell(pipe: "os.PathLike[str] | object", event: RunEvent) -> None:
-    pipe.write(event.to_line())  # type: ignore[union-attr]
+def _tell(pipe: FileIO, event: RunEvent) -> None:
+    pipe.write(event.to_line())
 
 
 def bare_seconds(subject: Subject, config: Config, folder: Path, timed_steps: int) -> float:

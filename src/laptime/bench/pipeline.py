@@ -1,11 +1,9 @@
 """How many samples one core prepares: the benchmark's own training batches, read by one worker with nobody training."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
-from typing import cast
 
 from laptime.bench.estimate import Estimate, geometric_mean
 from laptime.bench.row import Row, measured
@@ -13,7 +11,7 @@ from laptime.bench.subject import Subject, built
 from laptime.config import Config, override
 from laptime.training.data.store import Store
 from laptime.training.distributed.world import World
-from laptime.training.loop import Batch, Supervised
+from laptime.training.loop import Supervised
 
 DATA_SEED = 1  # of generated data
 ONE_WORKER = "parallel.data_workers=1"
@@ -25,11 +23,12 @@ def measure(subject: Subject, world: World, *, samples: int, epochs: int, tell: 
     for name, make in subject.comparison.FEEDS.items():
         tell(f"data of {subject.name}: {name}")
         with TemporaryDirectory(prefix="laptime-bench-") as folder:
-            rows.append(_feed(subject, name, override(make(samples), [ONE_WORKER]), world, Path(folder), epochs))
+            rows.append(_feed(subject, name, override(make(samples), [ONE_WORKER]), world, Path(folder),
+                              epochs=epochs))
     return rows
 
 
-def _feed(subject: Subject, name: str, config: Config, world: World, folder: Path, epochs: int) -> Row:
+def _feed(subject: Subject, name: str, config: Config, world: World, folder: Path, *, epochs: int) -> Row:
     subject.benchmark.generate(config, folder, DATA_SEED)
     store = Store.open(folder)
     session = built(subject, config, world, store, folder)
@@ -50,8 +49,7 @@ def per_core(passes: list[tuple[int, float, float]]) -> Estimate:
 def _epoch(session: Supervised[object], epoch: int) -> tuple[int, float, float]:
     """Samples, CPU seconds of this process, wall seconds."""
     wall, cpu, samples = perf_counter(), process_time(), 0
-    batches = cast(Iterator[Batch[object]], session.batches(epoch))
-    with closing(batches) as made:  # type: ignore[type-var]
-        for batch in made:
-            samples += batch.global_size
+    batches = session.batches(epoch)
+    for batch in batches:
+        samples += batch.global_size
     return samples, process_time() - cpu, perf_counter() - wall

@@ -17,6 +17,7 @@ from laptime.bench.row import GROUPS, Group, Row
 from laptime.bench.subject import Subject, subjects
 from laptime.config import Json, SuitePath, to_json
 from laptime.errors import UserError
+from laptime.suite import BUILT_IN
 from laptime.system.environment import environment_record
 from laptime.system.machine import describe
 from laptime.training.distributed.world import World, choose_device, set_threads
@@ -34,7 +35,7 @@ class BenchRequest:
     quick: bool = False
     device: str = "auto"
     threads: int = 0
-    suite: SuitePath = SuitePath()
+    suite: SuitePath = BUILT_IN
     command: tuple[str, ...] = ()
 
 
@@ -67,8 +68,9 @@ def run(request: BenchRequest, tell: Tell) -> Report:
     rows = tuple(_rows(request, chosen, world, tell))
     machine = to_json(describe())
     assert isinstance(machine, Mapping)
-    return Report(datetime.now(UTC).isoformat(timespec="seconds"), request.command, request.quick, device_name(world.device),
-                  threads, load, machine, versions(), rows)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    device = device_name(world.device)
+    return Report(date, request.command, request.quick, device, threads, load, machine, versions(), rows)
 
 
 def _rows(request: BenchRequest, chosen: list[Subject], world: World, tell: Tell) -> Iterator[Row]:
@@ -81,13 +83,15 @@ def _rows(request: BenchRequest, chosen: list[Subject], world: World, tell: Tell
                 yield from overhead.measure(subject, folder, quick=quick)
             if "start" in request.groups:
                 tell("start of commands")
-                overhead.played_run(subject, folder)
-                yield from start.measure(subject.name, folder / "result_0.txt", repeats=1 if quick else start.REPEATS)
+                overhead.played_run(subject, folder / "log")
+                log = folder / "log" / "result_0.txt"
+                yield from start.measure(subject.name, log, repeats=1 if quick else start.REPEATS)
             if "train" in request.groups:
                 effort = throughput.QUICK if quick else throughput.THOROUGH
                 yield from throughput.measure(subject, world, folder, effort, tell)
             if "data" in request.groups:
-                yield from pipeline.measure(subject, world, samples=64 if quick else 1024, epochs=1 if quick else 5, tell=tell)
+                amount = (64, 1) if quick else (1024, 5)
+                yield from pipeline.measure(subject, world, samples=amount[0], epochs=amount[1], tell=tell)
 
 
 def device_name(device: torch.device) -> str:
@@ -101,8 +105,9 @@ def versions() -> dict[str, Json]:
     named = {re.split(r"[ <>=!~;\[]", line)[0].lower() for line in metadata.requires("laptime") or []}
     packages = environment["packages"]
     assert isinstance(packages, Mapping)
-    found: dict[str, Json] = {name: version for name, version in packages.items() if name.lower() in named | {"laptime"}}
-    return {"python": environment["python"], "platform": environment["platform"], "git": environment["git"], "packages": found}
+    named.add("laptime")
+    found: dict[str, Json] = {name: version for name, version in packages.items() if name.lower() in named}
+    return {name: environment[name] for name in ("python", "platform", "git")} | {"packages": found}
 
 
 def save(report: Report, out: Path | None = None) -> Path:

@@ -18,14 +18,16 @@ PROGRAM = (sys.executable, "-m", "laptime")
 
 def measure(name: str, log: Path, *, repeats: int) -> list[Row]:
     """Commands that need no torch. `log`: a log to check."""
-    commands = {"--help": ["--help"], "list": ["list"], f"show {name}": ["show", name], "check ONE_LOG": ["check", str(log)]}
+    commands = {"--help": ["--help"], "list": ["list"], f"show {name}": ["show", name],
+                "check ONE_LOG": ["check", str(log)]}
     rows = [_row("python itself (pass)", (sys.executable, "-c", "pass"), repeats, None)]
     return rows + [_row(f"laptime {what}", (*PROGRAM, *words), repeats, BUDGET) for what, words in commands.items()]
 
 
 def user_seconds(command: Sequence[str]) -> tuple[float, int]:
     """User CPU seconds and exit code of one process."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as child:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet, stdin=quiet) as child:
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     return usage.ru_utime, child.returncode

@@ -11,7 +11,7 @@ from laptime.benchmark import Benchmark, Context
 from laptime.config import Config, Json, SuitePath
 from laptime.errors import UnknownName
 from laptime.events import Cadence, Plan, Point
-from laptime.suite import folders, load
+from laptime.suite import BUILT_IN, folders, load
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
 from laptime.training.loop import Supervised
@@ -52,7 +52,7 @@ class Subject:
     comparison: Comparison
 
 
-def subjects(names: tuple[str, ...] = (), suite: SuitePath = SuitePath()) -> list[Subject]:
+def subjects(names: tuple[str, ...] = (), suite: SuitePath = BUILT_IN) -> list[Subject]:
     """The named benchmarks, or all that have a `peer.py`. Raises UnknownName."""
     known = folders(suite)
     chosen = names or tuple(name for name, folder in known.items() if (folder / f"{PART}.py").is_file())
@@ -64,7 +64,7 @@ def _subject(name: str, suite: SuitePath) -> Subject:
     folder = folders(suite)[name]
     if not (folder / f"{PART}.py").is_file():
         raise UnknownName(f"benchmark '{name}' has no {PART}.py that says what to measure",
-                          hint=f"Benchmarks that have one: {', '.join(one.name for one in subjects((), suite)) or 'none'}.")
+                          hint=f"Measured: {', '.join(one.name for one in subjects((), suite)) or 'none'}.")
     return Subject(name, folder, benchmark, cast(Comparison, load(name, PART, suite)))
 
 
@@ -79,5 +79,5 @@ def built(subject: Subject, config: Config, world: World, store: Store, folder: 
     plan = Plan(config.global_batch_size, Point(1, "epochs"), Cadence("epochs", (1,), 1), sizes)
     session = subject.benchmark.build(config, Context(world, store, Seeds(SEED), plan, folder))
     if not isinstance(session, Supervised):
-        raise UnknownName(f"benchmark '{subject.name}' does not use the shared training loop; its steps cannot be timed here")
+        raise UnknownName(f"benchmark '{subject.name}' has a training loop of its own; its steps cannot be timed here")
     return session

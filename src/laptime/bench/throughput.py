@@ -43,20 +43,31 @@ QUICK = Effort(pairs=2, block_s=0.0, cases=1, compiled=False)
 def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: Tell) -> list[Row]:
     """Ours, the peer and their ratio for every case."""
     cases = list(subject.comparison.CASES.items())[:effort.cases]
-    return [row for name, make in cases for row in _case(subject, name, make(world.device), world, folder, effort, tell)]
+    bench = Bench(subject, world, folder, effort, tell)
+    return [row for name, make in cases for row in _case(bench, name, make(world.device))]
 
 
-def _case(subject: Subject, name: str, config: Config, world: World, folder: Path, effort: Effort,  # noqa: PLR0917
-          tell: Tell) -> Iterator[Row]:
-    tell(f"training steps of {subject.name} {name}")
+@dataclass(frozen=True)
+class Bench:
+    """What is the same for all cases."""
+
+    subject: Subject
+    world: World
+    folder: Path
+    effort: Effort
+    tell: Tell
+
+
+def _case(bench: Bench, name: str, config: Config) -> Iterator[Row]:
+    subject, world, folder, effort = bench.subject, bench.world, bench.folder, bench.effort
+    bench.tell(f"training steps of {subject.name} {name}")
     session = built(subject, config, world, synthetic_store(subject, config, folder), folder)
     step = partial(_step, session, next(session.synthetic()))
-    details: dict[str, Json] = {"batch": config.global_batch_size, "dtype": session.speed.dtype, "device": str(world.device),
-                                "memory_format": session.speed.memory_format, "compile": session.speed.compile,
-                                "fused": session.speed.fused, "threads": torch.get_num_threads()}
+    details: dict[str, Json] = {"batch": config.global_batch_size, "device": str(world.device),
+                                "threads": torch.get_num_threads(), **vars(session.speed)}
     what = f"{subject.name} {name}, batch {config.global_batch_size}"
     mine = _warm(step, world)
-    best = _best_peer(subject, config, world, effort, tell)
+    best = _best_peer(bench, config)
     mark = mark_of(subject.folder, name, world.device)
     if isinstance(best, str):
         times = [timed(step, calls_for(mine, effort.block_s), world.synchronise) for _ in range(effort.pairs)]
@@ -89,11 +100,12 @@ class Peer:
     tried: dict[str, Json]
 
 
-def _best_peer(subject: Subject, config: Config, world: World, effort: Effort, tell: Tell) -> Peer | str:
+def _best_peer(bench: Bench, config: Config) -> Peer | str:
     """The fastest form, or in words why there is none."""
     best, tried, why = None, dict[str, Json](), "no peer"
-    for name, build in subject.comparison.PEERS.items():
-        if not effort.compiled and "compiled" in name:
+    world = bench.world
+    for name, build in bench.subject.comparison.PEERS.items():
+        if not bench.effort.compiled and "compiled" in name:
             continue
         try:
             with at_most(PEER_LIMIT_S):
@@ -111,7 +123,7 @@ def _best_peer(subject: Subject, config: Config, world: World, effort: Effort, t
             best = Peer(name, step, seconds, tried) if best is None or seconds < best.seconds else best
             del step
         gc.collect()
-        tell(f"  {name}: {tried[name] if isinstance(tried[name], str) else f'{tried[name]:.4g} s per step'}")
+        bench.tell(f"  {name}: {tried[name] if isinstance(tried[name], str) else f'{tried[name]:.4g} s per step'}")
     return best or why
 
 
@@ -122,7 +134,7 @@ def _warm(step: Step, world: World) -> float:
 
 
 def mark_of(folder: Path, case: str, device: torch.device) -> str:
-    """What a plain implementation reaches on such a device, from the benchmark's `marks.toml`; "" where none is known."""
+    """What a plain implementation reaches on such a device, by the benchmark's `marks.toml`; "" where none is known."""
     path = folder / MARKS
     if device.type != "cuda" or not path.is_file():
         return ""

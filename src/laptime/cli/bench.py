@@ -26,7 +26,8 @@ COLUMNS = (Column("what"), Column("value", right=True), Column("95 % interval", 
 @click.option("--only", metavar="GROUPS", help=f"Some of {','.join(CHOICES)}, separated by commas.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
 @click.option("--threads", type=click.IntRange(0), default=0, show_default="all cores", help="Compute threads.")
-@click.option("--out", type=FILE, help="File for the measurements.  [default: bench/results/DATE-DEVICE.json; none if quick]")
+@click.option("--out", type=FILE, show_default="bench/results/DATE-DEVICE.json; none if quick",
+              help="File for the measurements.")
 @suite_option
 @json_option
 def command(*, name: str | None, quick: bool, only: str | None, device: str, threads: int, out: Path | None,
@@ -76,8 +77,8 @@ def text(report: "Report", limit: int | None) -> str:
 
 def _cells(row: "Row") -> tuple[str, ...]:
     interval = "" if row.low is None or row.high is None else f"{_number(row.low)} .. {_number(row.high)}"
-    return (row.what, "" if row.value is None else _number(row.value), interval, row.unit, row.budget, row.verdict, row.mark,
-            row.note)
+    value = "" if row.value is None else _number(row.value)
+    return (row.what, value, interval, row.unit, row.budget, row.verdict, row.mark, row.note)
 
 
 def _number(value: float) -> str:

@@ -6,8 +6,6 @@ No command module is imported before it is called, so the first screen costs no 
 import importlib
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -122,6 +120,9 @@ def _quietly_closed() -> int:
 
 
 def _bug(error: BaseException) -> int:
+    import tempfile  # only here: with traceback it costs a tenth of the first screen
+    import traceback
+
     summary = f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         with tempfile.NamedTemporaryFile("w", prefix="laptime-", suffix=".txt", delete=False) as file:

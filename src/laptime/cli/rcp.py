@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import click
 
+from laptime.cli.calibrate import faults, make, shortcuts
 from laptime.cli.options import json_option, round_option, suite_option
 from laptime.cli.show import known_benchmark, rules_in
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
@@ -110,3 +111,7 @@ def _asked(asked: Point | None, found: list[Point], batch: int, rules: Benchmark
             else "a new reference point would be needed.")
     return (f"Batch {batch} ({asked.used}): mean {asked.mean:.4g}, a set of {rules.runs} runs needs at least "
             f"{asked.least_mean:.4g} {rules.convergence_unit}.")
+
+
+for _subcommand in (make, faults, shortcuts):
+    command.add_command(_subcommand)

@@ -1,5 +1,7 @@
 """`laptime run`: a set of runs of one benchmark in one round."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +15,8 @@ from laptime.config import RunRequest, SuitePath, to_json
 if TYPE_CHECKING:
     from laptime.harness.runset import SetOutcome
 
+VARIABLES = ("OMP_", "KMP_", "MKL_", "GOMP_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "NCCL_", "GLOO_", "MALLOC_",
+             "LD_PRELOAD", "PYTHONHASHSEED")
 RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]", right=True), Column("log"))
 
 
@@ -45,7 +49,7 @@ def command(*, name: str, round_name: str, out: Path | None, runs: int | None, n
     """
     request = RunRequest(benchmark=name, round=round_name, division=division, out=out, data=data, overrides=changes,
                          nproc=nproc, device=device, threads=threads, seed=seed, runs=runs, submitter=submitter,
-                         system=system, suite=suite)
+                         system=system, suite=suite, command=("laptime", *sys.argv[1:]), variables=told_variables())
     if status is not None:
         request = replace(request, status=status)
     from laptime.cli.watch import watcher
@@ -58,6 +62,11 @@ def command(*, name: str, round_name: str, out: Path | None, runs: int | None, n
     else:
         say(text(outcome))
     return outcome.exit_code
+
+
+def told_variables() -> tuple[str, ...]:
+    """NAME=value of the environment variables that can change a run; nothing else of the environment is recorded."""
+    return tuple(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES))
 
 
 def answer(outcome: "SetOutcome") -> dict[str, object]:

@@ -1,6 +1,6 @@
 """What commands print: tables as text of a given width, JSON, durations. No colour when not a terminal."""
 
-import shutil
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -25,7 +25,10 @@ class Column:
 
 def width() -> int | None:
     """Columns of the terminal; None when the answer goes to a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None if sys.stdout.isatty() else None
+    except (OSError, ValueError):
+        return None
 
 
 def say(text: str = "") -> None:

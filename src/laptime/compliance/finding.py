@@ -24,10 +24,11 @@ class Finding:
     fix: str = ""
 
     def text(self) -> str:
-        """result_0.txt:17: error opt_name: is 'adam', expected 'sgd' or 'lars' (source)"""
+        """One printable line: result_0.txt:17: error opt_name-closed: opt_name is 'adam', expected ... (source)"""
         place = f"{self.path.name}:{self.line}" if self.line else self.path.name
         source = f" ({self.source})" if self.source else ""
-        return f"{place}: {self.severity} {self.rule}: {self.message}{source}"
+        line = f"{place}: {self.severity} {self.rule}: {self.message}{source}"
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)  # logs may hold anything
 
     def to_json(self) -> Mapping[str, Json]:
         return {"rule": self.rule, "severity": self.severity, "message": self.message, "path": str(self.path),

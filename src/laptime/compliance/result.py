@@ -20,6 +20,7 @@ from laptime.config import Json, SuitePath, nearest
 from laptime.errors import UserError
 from laptime.layout import ResultFolder, find_results, rounds_in_path
 from laptime.log.read import Log, read_log
+from laptime.log.record import ROUND_KEY
 from laptime.rules.load import by_log_name, load_round, resolve, round_names
 from laptime.rules.model import BenchmarkRules, Round
 from laptime.scoring.olympic import mean, olympic, olympic_mean, run_minutes
@@ -27,7 +28,6 @@ from laptime.scoring.rcp import RcpDecision, check_convergence
 from laptime.scoring.spread import Range, bootstrap_interval, sample_deviation, student_interval, variation
 
 BUILT_IN = SuitePath()
-ROUND_KEY = "laptime_round"  # our harness names its round in a line of this key; official checkers ignore it
 Status = Literal["converged", "not converged", "invalid", "not judged"]
 
 _OFFICIAL: tuple[Callable[[Run], Iterator[Finding]], ...] = (

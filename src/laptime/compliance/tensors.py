@@ -15,7 +15,7 @@ def check_tensors(run: Run) -> Iterator[Finding]:
     listed = Counter(run.rules.tensors)
     for fault, names in (("missing", listed - logged), ("not expected, or too often", logged - listed)):
         if names and records:  # no line at all is found by the count of the key
-            line = next((r.line for r in records if r.metadata.get("tensor") in names), 0)
+            line = next((r.line for r in records if str(r.metadata.get("tensor")) in names), 0)
             yield run.finding("tensors", f"{names.total()} of {listed.total()} tensors {fault}: {_some(names)}", line)
 
 

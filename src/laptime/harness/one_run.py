@@ -19,6 +19,7 @@ from laptime.harness.clock import Clock, Stopwatch
 from laptime.harness.journal import Journal, Sink
 from laptime.harness.preflight import Preflight, check_hyperparameters, make_plan, refuse_illegal
 from laptime.harness.progress import Emit, Meter, RunEvent
+from laptime.log.record import ROUND_KEY
 from laptime.training.data.store import Store
 from laptime.training.distributed.world import World
 from laptime.training.seeds import Seeds
@@ -98,7 +99,7 @@ class Run:
                     "submission_entry": request.system}
         for moment, value in identity.items():
             self.journal.point(moment, value)
-        self.journal.line("laptime_round", self.flight.round.name,
+        self.journal.line(ROUND_KEY, self.flight.round.name,
                           {"data": manifest.name, "data_hash": manifest.content_hash, "generator": manifest.generator})
 
     def _clear_caches(self) -> None:
@@ -211,10 +212,11 @@ class Run:
         reached = self.world.agree(all(interval.contains(metrics[name]) for name, interval in target.items()))
         self.account.evaluations.append({"epoch": at.epoch, "samples": at.samples, "metrics": dict(metrics),
                                          "seconds": self._evaluation.seconds()})
-        if reached:
+        ends = reached and self.job.request.stop_at_target
+        if ends:
             self._stop_clock(converged=True)
         meter.tell("evaluated", at, metrics)
-        return reached
+        return ends
 
     def _stop_clock(self, *, converged: bool) -> float:
         stamp = self.journal.finish(self._at, converged=converged)

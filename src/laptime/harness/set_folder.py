@@ -90,6 +90,7 @@ class SetFolder:
         """All runs of a set have one configuration; a folder that holds another one is refused."""
         mine: dict[str, object] = {"round": flight.round.name, "division": flight.request.division,
                                    "processes": flight.request.nproc, "seed": flight.request.seed,
+                                   "stop_at_target": flight.request.stop_at_target,
                                    "configuration": to_json(flight.config)}
         path = self.results / SET_FILE
         if path.exists():

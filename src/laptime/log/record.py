@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from laptime.config import Json
 
 EventType = Literal["INTERVAL_START", "INTERVAL_END", "POINT_IN_TIME"]
 Dialect = Literal["mlp05", "mll", "mllog"]
+
+ROUND_KEY: Final = "laptime_round"  # our harness names its round in a line of this key; official checkers ignore it
 
 
 @dataclass(frozen=True, slots=True)

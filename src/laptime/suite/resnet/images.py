@@ -147,15 +147,17 @@ def resample(image: NDArray[np.uint8], rows: Axis, columns: Axis) -> Floats:
     left, right = int(columns.lower.min()), int(columns.upper.max()) + 1
     top, bottom = int(rows.lower.min()), int(rows.upper.max()) + 1
     part = image[top:bottom, left:right].reshape(bottom - top, -1)
-    lines = _between(part, Axis(rows.lower - top, rows.upper - top, rows.weight[:, None]), 0)
-    lines = lines.reshape(len(rows.lower), right - left, 3)
-    return _between(lines, Axis(columns.lower - left, columns.upper - left, columns.weight[None, :, None]), 1)
+    lines = _between(part.take(rows.lower - top, 0), part.take(rows.upper - top, 0), rows.weight[:, None])
+    pixels = lines.reshape(len(rows.lower), right - left, 3)
+    weight = columns.weight.repeat(3)  # flat: several times faster than a broadcast over channels
+    flat = (pixels.take(part_of - left, 1).reshape(len(lines), -1) for part_of in (columns.lower, columns.upper))
+    return _between(*flat, weight).reshape(len(lines), -1, 3)
 
 
-def _between(values: NDArray, axis: Axis, dimension: int) -> Floats:
-    low = values.take(axis.lower, dimension).astype(np.float32, copy=False)
-    high = values.take(axis.upper, dimension).astype(np.float32, copy=False)
-    high -= low
-    high *= axis.weight
-    low += high
-    return low
+def _between(low: NDArray, high: NDArray, weight: Floats) -> Floats:
+    """low + (high - low) * weight, in float32."""
+    result, change = low.astype(np.float32, copy=False), high.astype(np.float32, copy=False)
+    change -= result
+    change *= weight
+    result += change
+    return result

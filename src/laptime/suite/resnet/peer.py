@@ -51,8 +51,8 @@ def mini_feed(images: int) -> ResNetConfig:
 def full_feed(images: int) -> ResNetConfig:
     """A few photographs' worth of pixels (375 to 500 on each side, the usual size of ILSVRC-2012), cropped to 224."""
     few = min(64, images)
-    return override(mini_feed(few), ["data.crop=224", "data.eval_resize=256", "data.image_low=375", "data.image_high=500",
-                                     "global_batch_size=16", "model.norm_span=16"])
+    return override(mini_feed(few), ["data.crop=224", "data.eval_resize=256", "data.image_low=375",
+                                     "data.image_high=500", "global_batch_size=16", "model.norm_span=16"])
 
 
 def peer(config: ResNetConfig, device: torch.device, *, compiled: bool, memory_format: torch.memory_format) -> Step:
@@ -60,7 +60,8 @@ def peer(config: ResNetConfig, device: torch.device, *, compiled: bool, memory_f
     if compiled and not can_compile():
         raise UserError("no C compiler found: the compiled peer is left out")
     precision = Precision.of(resolve(config.speed, device))
-    model = network(config).to(device=device, dtype=precision.parameters, memory_format=memory_format).train()
+    model = network(config).train().to(device, precision.parameters)
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=config.optimizer.momentum,
                                 weight_decay=config.optimizer.weight_decay, fused=True)
     ((images, labels),) = next(synthetic_batches(config, World(0, 1, device))).micro
@@ -87,11 +88,12 @@ def network(config: ResNetConfig) -> torch.nn.Module:
         from transformers import ResNetConfig as TheirConfig
         from transformers import ResNetForImageClassification
     except ImportError:
-        raise UserError("the peer needs the package transformers, a development extra: pip install 'laptime[dev]'") from None
+        raise UserError("the peer is the package transformers, of the extra dev: pip install 'laptime[dev]'") from None
     model = config.model
     outputs = [model.width * 2**i * EXPANSION for i in range(len(model.blocks))]
-    their = TheirConfig(embedding_size=model.width, hidden_sizes=outputs, depths=list(model.blocks), layer_type="bottleneck",
-                        downsample_in_bottleneck=False, num_labels=model.classes)
+    their = TheirConfig(embedding_size=model.width, hidden_sizes=outputs, depths=list(model.blocks),
+                        layer_type="bottleneck", downsample_in_bottleneck=False)
+    their.num_labels = model.classes
     network: torch.nn.Module = ResNetForImageClassification(their)
     return network
 
@@ -102,4 +104,5 @@ FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_
 PEERS: Mapping[str, Callable[[ResNetConfig, torch.device], Step]] = {
     f"transformers, {how}, {name}": partial(peer, compiled=how == "compiled", memory_format=memory_format)
     for how in ("eager", "compiled") for name, memory_format in FORMATS.items()}
-FEEDS: Mapping[str, Callable[[int], ResNetConfig]] = {"mini images": mini_feed, "375-500 pixel images at 224": full_feed}
+FEEDS: Mapping[str, Callable[[int], ResNetConfig]] = {"mini images": mini_feed,
+                                                      "375-500 pixel images at 224": full_feed}

@@ -36,7 +36,7 @@ GENERATOR = "resnet-shapes 1"
 CLASSES = [f"{shape}-{surface}" for shape in SHAPES for surface in ("across", "along")]
 QUALITY = 90
 TILT = 25  # degrees either way
-SCALES = (0.4, 0.9)  # diameter of the object against the picture's shorter side
+SCALES = (0.8, 1.2)  # diameter of the object against the shorter side: crops of a tenth of the area must still show some of it
 WIDEST = 1.6  # half extent of the shapes against the square's half side, roughly
 REACH = 1.9  # furthest point of any shape from its centre, in half sides of the square, and a margin
 PERIODS = (0.5, 0.75)  # stripe period against the object's half side
@@ -87,7 +87,7 @@ def _object(canvas: Picture, truth: int, stream: Stream, hardness: float) -> Non
     """The shape of the class with its stripes, somewhere around the middle."""
     _, height, width = canvas.shape
     half = stream.between(*SCALES) * min(height, width) / (2.0 * WIDEST)
-    frame = Frame.at(height, width, y=height * stream.between(0.35, 0.65), x=width * stream.between(0.35, 0.65),
+    frame = Frame.at(height, width, y=height * stream.between(0.4, 0.6), x=width * stream.between(0.4, 0.6),
                      size=half, degrees=stream.integer(-TILT, TILT), reach=REACH)
     shape = list(SHAPES.values())[truth // 2]
     along = frame.v if truth % 2 else frame.u

@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laptime.suite.resnet.reader import Pictures
+from laptime.suite.resnet.config import ResNetConfig
+from laptime.suite.resnet.model import ResNet, initialise
+from laptime.suite.resnet.reader import Pictures, eval_axes, renderer
 from laptime.training.data.jpeg import Image
 from laptime.training.data.shards import Shards
 from laptime.training.data.store import Store
+from laptime.training.distributed.world import World
+from laptime.training.seeds import Seeds
 
 BINS = 6  # per colour channel of the joint histogram
 PENALTIES = (1e-4, 1e-2, 1.0)  # L2, tried in turn
@@ -98,3 +102,46 @@ def _thumbnail(image: Image) -> Features:
     rows, columns = (np.arange(8) * height // 8, np.arange(8) * width // 8)
     sums = np.add.reduceat(np.add.reduceat(image.astype(np.float64), rows, axis=0), columns, axis=1)
     return (sums / (height * width / 64)).reshape(-1)
+
+
+def untrained_network(config: ResNetConfig, store: Store) -> float:
+    """A linear classifier on what the network makes of the evaluation crops before it learnt anything.
+
+    It gets the statistics of its own batches: with the initial running ones its features would be worse.
+    """
+    model = ResNet(config.model, World(0, 1, torch.device("cpu")))
+    initialise(model, Seeds(0).torch("init"))
+    model.fc1 = torch.nn.Identity()
+    parts = []
+    for part in ("train", "eval"):
+        pictures = Pictures(Shards(store, part), cache_bytes=0)
+        parts += [_outputs(model, _crops(config, pictures), config.model.norm_span), pictures.labels]
+    return linear_probe(*parts)
+
+
+def _crops(config: ResNetConfig, pictures: Pictures) -> torch.Tensor:
+    """The evaluation crop of every picture, (n, 3, crop, crop)."""
+    samples = np.arange(len(pictures.labels))
+    with renderer(config.data, 1) as drawing:
+        return drawing.images(pictures, samples, eval_axes(config.data, pictures, samples), size=len(samples),
+                              pinned=False)
+
+
+@torch.no_grad()
+def _outputs(model: ResNet, crops: torch.Tensor, span: int) -> Features:
+    """(n, features), in batches of `span`; the last one is filled up with the first samples."""
+    filled = torch.cat([crops, crops[:-len(crops) % span]])
+    return torch.cat([model(batch) for batch in filled.split(span)])[:len(crops)].double().numpy()
+
+
+def _without_config(measure: Callable[[Store], float]) -> Callable[[ResNetConfig, Store], float]:
+    return lambda config, store: measure(store)
+
+
+SHORTCUTS: dict[str, Callable[[ResNetConfig, Store], float]] = {
+    "majority class": _without_config(majority_class),
+    "mean colour": _without_config(mean_colour),
+    "colour histogram": _without_config(colour_histogram),
+    "thumbnail pixels": _without_config(tiny_pixels),
+    "untrained network": untrained_network,
+}

@@ -1,5 +1,6 @@
 """The network: size, names, initialisation, and a whole training step against an independent implementation."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -85,7 +86,13 @@ def their_model():
     transformers = pytest.importorskip("transformers")
     config = transformers.ResNetConfig(embedding_size=64, hidden_sizes=[256, 512, 1024, 2048], depths=[1, 2, 1, 1],
                                        layer_type="bottleneck", num_labels=1000, downsample_in_bottleneck=False)
-    return transformers.ResNetForImageClassification(config).double().train()
+    with torch.device("meta"):  # their initialisation is not needed
+        model = transformers.ResNetForImageClassification(config)
+    model = model.to_empty(device="cpu").double().train()
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.reset_running_stats()
+    return model
 
 
 def their_name(name):
@@ -153,11 +160,9 @@ def test_running_statistics_after_a_step_equal_the_independent_ones(step):
 
 def test_weights_after_two_optimizer_steps_equal_a_plain_loop(step):
     """The full preset's LARS and schedule in mid warm-up; the loop is written per tensor from the published formula."""
-    ours, _, _, _ = step
-    ours = network(CUT.model, dtype=torch.float64).requires_grad_()
-    for parameter, (_, source) in zip(ours.parameters(), step[0].named_parameters(), strict=True):
-        parameter.grad = source.grad.clone()
-    config = full()
+    ours, config = copy.deepcopy(step[0]), full()
+    for parameter, source in zip(ours.parameters(), step[0].parameters(), strict=True):
+        parameter.grad = source.grad
     expected = {name: p.detach().clone() for name, p in ours.named_parameters()}
     optimizer, schedule = build_optimizer(config.optimizer, ours), build_schedule(config.optimizer, config.schedule, 625)
     velocity = {name: torch.zeros_like(p) for name, p in expected.items()}

@@ -115,8 +115,9 @@ def join(device: str = "auto", timeout_s: float = 600.0) -> World:
 
 
 def leave(world: World) -> None:
-    """Release the process group."""
+    """Release the process group, all ranks together: one that leaves early would break the others' last collective."""
     if world.size > 1 and dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -1,0 +1,160 @@
+"""Calibration of a house round: reference runs that make its convergence points, and planted faults that must miss them.
+
+A reference run goes on to the limit even after it reached the target, so that the target can be chosen from whole curves;
+where it would have stopped is exact, since a run up to there is the same. Faults are overrides named by the benchmark.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from laptime.config import Config, RunRequest
+from laptime.errors import UserError
+from laptime.harness.preflight import resolve
+from laptime.harness.preparation import Listener, prepare
+from laptime.harness.runset import Reporter, run_set
+from laptime.rules.model import BenchmarkRules, Interval
+from laptime.suite import load
+from laptime.training.data.store import Store
+
+REFERENCE = "reference"
+FIELDS = ("kind", "seed", "units", "best", "limit", "curve")
+
+
+@dataclass(frozen=True)
+class CalibrationRun:
+    """One run. `units`: evaluation position (in the round's unit) that first met the target, None: never; `curve`: the
+    target's metric at each evaluation; `limit`: the last position evaluated."""
+
+    kind: str
+    seed: int
+    units: float | None
+    best: float
+    limit: float
+    curve: tuple[float, ...]
+
+
+def reference_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
+    """Make (or complete) the reference runs of a request and read them."""
+    return _made(replace(request, stop_at_target=False), REFERENCE, reporter)
+
+
+def fault_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
+    """Make (or complete) the runs of every planted fault of a benchmark, each under its own folder."""
+    faults: Mapping[str, Sequence[str]] = load(request.benchmark, "config", request.suite).FAULTS
+    assert request.out is not None
+    runs: list[CalibrationRun] = []
+    for name, overrides in faults.items():
+        reporter.message(f"planted fault: {name} ({', '.join(overrides)})")
+        broken = replace(request, division="open", overrides=(*request.overrides, *overrides),
+                         out=request.out.parent / f"{request.out.name}-{name.replace(' ', '-')}")
+        runs += _made(broken, name, reporter)
+    return runs
+
+
+def measure_shortcuts(request: RunRequest, listener: Listener) -> tuple[BenchmarkRules, dict[str, float]]:
+    """The target's metric as each shortcut of the benchmark's module `shortcuts` gets it, on prepared data."""
+    root = prepare(request, listener)
+    flight = resolve(request)
+    store = Store.open(root)
+    store.unlock()  # no clock runs here
+    measures: Mapping[str, Callable[[Config, Store], float]] = load(request.benchmark, "shortcuts",
+                                                                    request.suite).SHORTCUTS
+    return flight.rules, {name: measure(flight.config, store) for name, measure in measures.items()}
+
+
+def write_shortcuts(path: Path, found: Mapping[str, float]) -> None:
+    """The table of measured shortcuts."""
+    _write(path, "shortcut,value\n" + "".join(f"{name},{value:.4f}\n" for name, value in found.items()))
+
+
+def write_table(path: Path, runs: Iterable[CalibrationRun]) -> None:
+    """Replace, in a calibration table, the rows of the kinds that `runs` has."""
+    runs = list(runs)
+    kinds = {run.kind for run in runs}
+    rows = [row for row in read_table(path) if row.kind not in kinds] + runs
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for run in rows:
+        units = "" if run.units is None else f"{run.units:g}"
+        curve = " ".join(f"{value:.4f}" for value in run.curve)
+        writer.writerow([run.kind, run.seed, units, f"{run.best:.4f}", f"{run.limit:g}", curve])
+    _write(path, text.getvalue())
+
+
+def read_table(path: Path) -> list[CalibrationRun]:
+    """The rows of a calibration table; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [CalibrationRun(row["kind"], int(row["seed"]), float(row["units"]) if row["units"] else None,
+                               float(row["best"]), float(row["limit"]), tuple(map(float, row["curve"].split())))
+                for row in csv.DictReader(file)]
+
+
+def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence[CalibrationRun], folder: Path) -> str:
+    """Put the runs into the benchmark's `rcp.csv` as the point of this round and batch size; returns its name.
+
+    Raises UserError when a reference run never reached the target: such a target is no target.
+    """
+    missed = [run.seed for run in runs if run.units is None]
+    if missed:
+        raise UserError(f"{len(missed)} of {len(runs)} reference runs never reached the target (seed {missed[0]}, ...)",
+                        hint="Lower the target of the round or train longer; no point was written.")
+    path, name = folder / "rcp.csv", f"{rules.name}_{rules.round}_{batch_size}"
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        fields, rows = list(reader.fieldnames or ()), [row for row in reader if row["name"] != name]
+    values = " ".join(f"{run.units:g}" for run in runs)
+    rows.append(dict.fromkeys(fields, "") | {"in": rules.round, "name": name, "batch_size": str(batch_size),
+                                                   "unit": rules.convergence_unit, "values": values})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(path, text.getvalue())
+    return name
+
+
+def reached(curve: Sequence[tuple[float, float]], target: Interval) -> float | None:
+    """The first position of a (position, value) curve that meets the target."""
+    return next((position for position, value in curve if target.contains(value)), None)
+
+
+def _made(request: RunRequest, kind: str, reporter: Reporter) -> list[CalibrationRun]:
+    outcome = run_set(request, reporter)
+    rules = resolve(request).rules
+    return [_read(path, kind, rules) for path in sorted(outcome.folder.glob("record_*.json"), key=_number)
+            if (outcome.folder / f"result_{_number(path)}.txt").exists()]
+
+
+def _read(path: Path, kind: str, rules: BenchmarkRules) -> CalibrationRun:
+    """A calibration run from its record. A round has one metric here: the first of its target."""
+    record = orjson.loads(path.read_bytes())
+    metric, target = next(iter(rules.target.items()))
+    curve = [(_position(one, rules), float(one["metrics"][metric])) for one in record["evaluations"]]
+    values = tuple(value for _, value in curve)
+    return CalibrationRun(kind, int(record["seed"]), reached(curve, target), max(values), curve[-1][0], values)
+
+
+def _position(evaluation: Mapping[str, float], rules: BenchmarkRules) -> float:
+    names = {name: evaluation[name] for name in ("samples", "epoch")}
+    value = rules.position.value.value(names)
+    assert isinstance(value, int | float)
+    return value
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("_")[2])
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", hint="Choose another --table.") from None

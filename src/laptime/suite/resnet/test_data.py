@@ -1,0 +1,621 @@
+"""The data path of ResNet: published layout -> shards -> batches, and the generated set."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from laptime.config import override
+from laptime.errors import DataProblem, DataTouchedTooEarly, InvalidConfiguration
+from laptime.suite.resnet import data, published, shapes, shortcuts
+from laptime.suite.resnet.config import full, mini
+from laptime.suite.resnet.images import (
+    ATTEMPTS,
+    DRAWS_PER_ATTEMPT,
+    FLIP_DRAW,
+    centre_axes,
+    crop_axes,
+    random_boxes,
+    resample,
+)
+from laptime.suite.resnet.reader import Pictures
+from laptime.training.data.jpeg import encode
+from laptime.training.data.sampler import Draws
+from laptime.training.data.shards import Shards
+from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.world import World
+from laptime.training.seeds import Seeds
+
+CPU = torch.device("cpu")
+ALONE = World(0, 1, CPU)
+SEEDS = Seeds(2024)
+
+
+def small(*changes):
+    return override(mini(), [
+        "data.train_images=60", "data.eval_images=22", "data.crop=16", "data.eval_resize=18", "data.image_low=20",
+        "data.image_high=40", "data.eval_batch_size=8", "global_batch_size=8", "model.norm_span=8", *changes])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small generated data set."""
+    folder = tmp_path_factory.mktemp("resnet")
+    data.generate(small(), folder, 7)
+    return folder
+
+
+@pytest.fixture
+def store(root):
+    opened = Store.open(root)
+    opened.unlock()
+    return opened
+
+
+def batches(store, config, epoch=1, seeds=SEEDS, world=ALONE):
+    return list(data.TrainBatches(store, config, seeds, world)(epoch))
+
+
+def flattened(steps):
+    """Each step's images and labels with micro-batches joined."""
+    return [tuple(torch.cat(parts) for parts in zip(*step.micro, strict=True)) for step in steps]
+
+
+# ---------------------------------------------------------------- geometry against the fact sheet, one by one
+
+
+def plain_box(uniform, width, height):
+    """The crop of one image as the fact sheet tells it, in plain numbers; `uniform(draw)` in [0, 1)."""
+    for attempt in range(100):
+        u = [uniform(attempt * DRAWS_PER_ATTEMPT + k) for k in range(4)]
+        r = 0.75 + (1.33 - 0.75) * u[0]
+        low, high = round(math.sqrt(0.05 * width * height / r)), round(math.sqrt(1.0 * width * height / r))
+        while round(high * r) > width or high > height:
+            high -= 1
+        h = high if low >= high else low + int(u[1] * (high - low + 1))
+        w = round(h * r)
+        if w * h < 0.05 * width * height:
+            h += 1
+            w = round(h * r)
+        if w * h > width * height:
+            h -= 1
+            w = round(h * r)
+        if not (0.05 * width * height <= w * h <= width * height and 0 < w <= width and 0 < h <= height):
+            continue
+        y = int(u[2] * (height - h)) if h < height else 0
+        x = int(u[3] * (width - w)) if w < width else 0
+        if w * h >= 0.1 * width * height:
+            return y, x, h, w
+    return 0, 0, height, width
+
+
+def plain_resize(image, out_height, out_width):
+    """TF1's bilinear resize in loops: corners not aligned, source = destination x scale."""
+    height, width, _ = image.shape
+    out = np.zeros((out_height, out_width, 3))
+    for i in range(out_height):
+        for j in range(out_width):
+            y, x = i * height / out_height, j * width / out_width
+            y0, x0 = int(y), int(x)
+            y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+            top = image[y0, x0] * (1 - (x - x0)) + image[y0, x1] * (x - x0)
+            bottom = image[y1, x0] * (1 - (x - x0)) + image[y1, x1] * (x - x0)
+            out[i, j] = top * (1 - (y - y0)) + bottom * (y - y0)
+    return out
+
+
+def random_image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_random_boxes_are_the_reference_crop_one_by_one():
+    rng = np.random.default_rng(5)
+    heights, widths = rng.integers(8, 600, 400), rng.integers(8, 600, 400)
+    samples, draws = np.arange(400) * 3, Draws(17)
+    boxes = random_boxes(full().data, draws, samples, heights, widths)
+    for i in range(400):
+        uniform = lambda draw, i=i: float(draws.uniform(samples[i:i + 1], draw)[0])  # noqa: E731
+        expected = plain_box(uniform, int(widths[i]), int(heights[i]))
+        assert (boxes.y[i], boxes.x[i], boxes.height[i], boxes.width[i]) == expected
+        assert boxes.flipped[i] == (uniform(FLIP_DRAW) < 0.5)
+
+
+def test_a_box_that_can_never_cover_a_tenth_becomes_the_whole_image():
+    heights, widths = np.array([10, 400]), np.array([400, 10])
+    boxes = random_boxes(full().data, Draws(1), np.arange(2), heights, widths)
+    assert (boxes.y.tolist(), boxes.x.tolist()) == ([0, 0], [0, 0])
+    assert (boxes.height.tolist(), boxes.width.tolist()) == ([10, 400], [400, 10])
+    assert ATTEMPTS * DRAWS_PER_ATTEMPT <= FLIP_DRAW
+
+
+def test_random_boxes_have_the_reference_distribution():
+    n, side = 40000, 500
+    sizes = np.full(n, side)
+    boxes = random_boxes(full().data, Draws(3), np.arange(n), sizes, sizes)
+    area, ratio = boxes.height * boxes.width / side**2, boxes.width / boxes.height
+    assert 0.1 <= area.min() < 0.105
+    assert 0.98 < area.max() <= 1
+    assert 0.745 < ratio.min() < 0.76
+    assert 1.32 < ratio.max() < 1.335
+    assert abs(boxes.flipped.mean() - 0.5) < 0.01
+    # height, not area, is uniform: for a square image and r near 1, heights from sqrt(0.1) to 1 of the side
+    near_one = boxes.height[np.abs(ratio - 1) < 0.05] / side
+    counts, _ = np.histogram(near_one, 6, (0.34, 0.94))
+    assert counts.max() / counts.min() < 1.25
+    assert np.all(boxes.y + boxes.height <= side)
+    assert np.all((boxes.y < side - boxes.height) | (boxes.height == side))  # the kernel never touches the far edge
+
+
+def test_flip_off_never_mirrors():
+    sizes = np.full(100, 50)
+    assert not random_boxes(replace(full().data, flip=False), Draws(3), np.arange(100), sizes, sizes).flipped.any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 47), (9, 12), (16, 16)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_crop_is_resized_as_the_reference_does(height, width, flipped):
+    image = random_image(60, 70)
+    expected = plain_resize(image[5:5 + height, 11:11 + width], 16, 16)
+    found = resample(image, *crop_axes(5, 11, height, width, out=16, flipped=flipped))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected[:, ::-1] if flipped else expected, atol=1e-3)
+
+
+def test_resize_has_neither_aligned_corners_nor_shifted_centres():
+    ramp = np.repeat(np.arange(8, dtype=np.uint8)[None, :, None] * 10, 8, 0).repeat(3, 2)
+    found = resample(ramp, *crop_axes(0, 0, 8, 8, out=16, flipped=False))[0, :, 0]
+    assert found.tolist() == [5.0 * i for i in range(15)] + [70.0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(37, 60), (60, 37), (18, 18), (90, 31)])
+def test_evaluation_resizes_the_shorter_side_and_crops_the_centre(height, width):
+    image = random_image(height, width)
+    tall, wide = int(height * 18 / min(height, width) + 1e-9), int(width * 18 / min(height, width) + 1e-9)
+    assert min(tall, wide) == 18
+    top, left = (tall - 16) // 2, (wide - 16) // 2
+    expected = plain_resize(image, tall, wide)[top:top + 16, left:left + 16]
+    np.testing.assert_allclose(resample(image, *centre_axes(height, width, resize=18, out=16)), expected, atol=1e-3)
+
+
+def test_the_shorter_side_is_never_truncated_below_its_target():
+    for short in range(20, 400):
+        rows, _ = centre_axes(short, short + 7, resize=256, out=224)
+        assert len(rows.lower) == 224
+        assert rows.lower[0] == 16 * short // 256
+
+
+# ---------------------------------------------------------------- published layout
+
+
+def jpeg_of(mode, kind="JPEG", size=(33, 21), seed=0):
+    target = BytesIO()
+    smooth = Pillow.fromarray(random_image(4, 4, seed)).resize(size, Pillow.Resampling.BICUBIC)
+    smooth.convert(mode).save(target, kind)
+    return target.getvalue()
+
+
+def published_tree(folder: Path) -> Path:
+    """Three synsets, not in alphabetical order; one CMYK JPEG, one PNG called JPEG, one grey JPEG."""
+    synsets = ["n02", "n01", "n03"]
+    contents = {
+        "train/n02/n02_1.JPEG": jpeg_of("RGB", seed=1), "train/n02/n02_2.JPEG": jpeg_of("CMYK", seed=2),
+        "train/n01/n01_1.JPEG": jpeg_of("RGB", "PNG", seed=3), "train/n01/n01_7.JPEG": jpeg_of("L", seed=4),
+        "train/n03/n03_1.JPEG": jpeg_of("RGB", size=(50, 44), seed=5),
+    }
+    contents |= {f"val/ILSVRC2012_val_{i:08d}.JPEG": jpeg_of("RGB", size=(30 + i, 40), seed=10 + i) for i in range(1, 5)}
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "synsets.txt").write_text("\n".join(synsets) + "\n")
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("3\n1\n1\n2\n")
+    return folder
+
+
+def tree_config(*changes):
+    return small("data.train_images=5", "data.eval_images=4", "model.classes=3", "global_batch_size=2", *changes)
+
+
+def test_a_published_tree_becomes_batches(tmp_path):
+    data.prepare(tree_config(), published_tree(tmp_path / "source"), tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    assert dict(store.metadata.facts) == {"train_samples": 5, "eval_samples": 4, "classes": 3}
+    assert sorted(path.name for path in store.root.iterdir()) == [
+        "eval-00000.shard", "eval.index.npy", "manifest.json", "train-00000.shard", "train.index.npy"]
+    store.unlock()
+    rows = Shards(store, "train").rows
+    assert rows["label"].tolist() == [0, 0, 1, 1, 2]  # by line of synsets.txt, not by the alphabet
+    assert (rows["height"].tolist(), rows["width"].tolist()) == ([21] * 4 + [44], [33] * 4 + [50])
+    steps = batches(store, tree_config())
+    assert [step.global_size for step in steps] == [2, 2]  # the fifth image is the dropped remainder
+    assert all(step.micro[0][0].shape == (2, 3, 16, 16) for step in steps)
+    (batch,) = data.EvalBatches(store, tree_config(), ALONE)
+    assert batch.labels.tolist() == [2, 0, 0, 1, 0, 0, 0, 0]
+    assert batch.valid.tolist() == [True] * 4 + [False] * 4
+
+
+def test_whole_jpegs_are_packed_byte_for_byte_and_others_repaired(tmp_path):
+    source = published_tree(tmp_path / "source")
+    data.prepare(tree_config(), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    packed, names = list(Shards(store, "train")), ["n02/n02_1", "n02/n02_2", "n01/n01_1", "n01/n01_7", "n03/n03_1"]
+    originals = [(source / "train" / f"{name}.JPEG").read_bytes() for name in names]
+    assert [a == b for a, b in zip(packed, originals, strict=True)] == [True, False, False, True, True]
+    pictures = Pictures(Shards(store, "train"), 0)
+    for i, original in enumerate(originals):
+        expected = np.asarray(Pillow.open(BytesIO(original)).convert("RGB")).astype(int)
+        assert np.abs(pictures[i] - expected).mean() < 6
+
+
+def remove(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(("damage", "name", "message"), [
+    (cut, "train/n02/n02_1.JPEG", r"train/n02/n02_1\.JPEG is truncated"),
+    (remove, "train/n02/n02_1.JPEG", "expected 5 training images under .*train, found 4"),
+    (remove, "val/ILSVRC2012_val_00000003.JPEG", r"expected a validation image at .*val_00000003\.JPEG, found none"),
+    (remove, "synsets.txt", r"expected a list at .*synsets\.txt, found no such file"),
+    (lambda p: p.write_text("n02\nn01\n"), "synsets.txt", r"expected 3 synsets in .*synsets\.txt, found 2"),
+    (lambda p: p.write_text("n02\nn01\nn99\n"), "synsets.txt", "expected a folder of training images at .*n99, found none"),
+    (lambda p: p.write_text("3\n1\n4\n2\n"), published.GROUND_TRUTH, r"number from 1 to 3 at .*truth\.txt:3, found '4'"),
+    (lambda p: p.write_text("3\n1\n"), published.GROUND_TRUTH, "expected 4 class numbers in .*, found 2"),
+    (lambda p: p.write_bytes(b"\xff\xfe\0"), published.GROUND_TRUTH, "expected lines of text in .*, found binary data"),
+    (lambda p: p.write_bytes(b"<html>"), "val/ILSVRC2012_val_00000002.JPEG", r"val_00000002\.JPEG is not a readable image"),
+])
+def test_a_damaged_published_tree_is_refused_by_name(tmp_path, damage, name, message):
+    source = published_tree(tmp_path / "source")
+    damage(source / name)
+    with pytest.raises(DataProblem, match=message) as caught:
+        data.prepare(tree_config(), source, tmp_path / "data")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_an_interrupted_reformat_continues_after_its_last_whole_shard(tmp_path, monkeypatch):
+    source, target = published_tree(tmp_path / "source"), tmp_path / "data"
+    monkeypatch.setattr(published, "SHARD_SAMPLES", 2)
+    written, write = [], published.write_shard
+
+    def interrupted(root, part, number, samples):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append((part, number))
+        return write(root, part, number, samples)
+
+    monkeypatch.setattr(published, "write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        data.prepare(tree_config(), source, target)
+    assert not (target / "manifest.json").exists()
+    written.clear()
+    monkeypatch.setattr(published, "write_shard", lambda *args: written.append(args[1:3]) or write(*args))
+    data.prepare(tree_config(), source, target)
+    assert written == [("train", 2), ("eval", 0), ("eval", 1)]
+    resumed = Manifest.load(target)
+    written.clear()
+    data.prepare(tree_config(), source, target)  # asked for again when finished: made anew
+    assert len(written) == 5
+    assert Manifest.load(target) == resumed
+
+
+def test_an_interrupted_reformat_of_another_source_starts_again(tmp_path, monkeypatch):
+    source, target = published_tree(tmp_path / "source"), tmp_path / "data"
+    cut(source / "val/ILSVRC2012_val_00000004.JPEG")
+    with pytest.raises(DataProblem, match="truncated"):
+        data.prepare(tree_config(), source, target)
+    assert (target / "train-00000.shard").exists()
+    (source / "train/n03/n03_1.JPEG").write_bytes(jpeg_of("RGB", size=(20, 20)))
+    (source / "val/ILSVRC2012_val_00000004.JPEG").write_bytes(jpeg_of("RGB"))
+    data.prepare(tree_config(), source, target)
+    store = Store.open(target)
+    store.unlock()
+    assert Shards(store, "train").rows["height"].tolist()[-1] == 20
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_batches_have_the_declared_form(store):
+    for steps in (batches(store, small()), list(data.synthetic_batches(small(), ALONE))):
+        images, labels = steps[0].micro[0]
+        assert images.shape == (8, 3, 16, 16)
+        assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert ((labels >= 0) & (labels < 10)).all()
+        assert steps[0].global_size == 8
+        assert steps[0].micro[0][0].abs().max() < 300
+
+
+def test_synthetic_evaluation_has_the_form_of_the_real_one(store):
+    real, synthetic = next(iter(data.EvalBatches(store, small(), ALONE))), next(
+        data.synthetic_eval_batches(small(), ALONE))
+    for one, other in zip(real, synthetic, strict=True):
+        assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+
+
+def test_batches_hold_the_image_minus_the_mean(store):
+    config = small("data.augment=false")
+    pictures = Pictures(Shards(store, "eval"), 0)
+    batch = next(iter(data.EvalBatches(store, config, ALONE)))
+    expected = resample(pictures[2], *centre_axes(*pictures[2].shape[:2], resize=18, out=16))
+    expected = expected - np.array([123.68, 116.78, 103.94])
+    np.testing.assert_allclose(batch.images[2].permute(1, 2, 0), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("ranks", "accumulation"), [(1, 2), (2, 1), (2, 2), (4, 1)])
+def test_every_layout_trains_on_the_same_pixels_in_the_same_step(store, ranks, accumulation):
+    expected = flattened(batches(store, small(), epoch=2))
+    config = small(f"parallel.accumulation_steps={accumulation}")
+    parts = [batches(store, config, 2, world=World(rank, ranks, CPU)) for rank in range(ranks)]
+    assert all(len(step.micro) == accumulation for steps in parts for step in steps)
+    joined = [flattened(steps) for steps in parts]
+    for number, (images, labels) in enumerate(expected):
+        assert torch.equal(images, torch.cat([steps[number][0] for steps in joined]))
+        assert torch.equal(labels, torch.cat([steps[number][1] for steps in joined]))
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_any_data(root):
+    with pytest.raises(InvalidConfiguration, match="3 processes"):
+        data.TrainBatches(Store.open(root), small(), SEEDS, World(0, 3, CPU))
+
+
+@pytest.mark.parametrize("changes", [("parallel.data_workers=3",), ("data.cache_bytes=0",)])
+def test_threads_and_caches_change_nothing(store, changes):
+    one, other = flattened(batches(store, small())), flattened(batches(store, small(*changes)))
+    assert all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_augmentation_changes_with_epoch_and_seed_but_not_with_the_call(store):
+    reader = data.TrainBatches(store, small("global_batch_size=60"), SEEDS, ALONE)
+
+    def by_content(epoch, using=reader):
+        (images, labels), = flattened(using(epoch))
+        return images, labels
+
+    assert torch.equal(by_content(1)[0], by_content(1)[0])
+    assert Counter(by_content(1)[1].tolist()) == Counter(by_content(2)[1].tolist())
+    ordered = [tuple(sorted(by_content(epoch)[0].sum((1, 2, 3)).tolist())) for epoch in (1, 2)]
+    assert ordered[0] != ordered[1]  # not the same crops in another order
+    other = data.TrainBatches(store, small("global_batch_size=60"), Seeds(9), ALONE)
+    assert not torch.equal(by_content(1)[0], by_content(1, other)[0])
+
+
+def test_without_augmentation_training_sees_evaluation_crops(store):
+    config = small("data.augment=false", "global_batch_size=60")
+    first, second = (flattened(batches(store, config, epoch))[0][0] for epoch in (1, 2))
+    assert sorted(first.sum((1, 2, 3)).tolist()) == pytest.approx(sorted(second.sum((1, 2, 3)).tolist()))
+
+
+def test_shuffled_labels_are_the_same_labels_at_other_images_in_every_epoch(store):
+    changes = ("global_batch_size=60", "data.augment=false")
+    true, planted, again = (
+        dict(zip(images.sum((1, 2, 3)).tolist(), labels.tolist(), strict=True))
+        for config, epoch in ((small(*changes), 1), (small(*changes, "data.shuffle_labels=true"), 1),
+                              (small(*changes, "data.shuffle_labels=true"), 2))
+        for images, labels in flattened(batches(store, config, epoch)))
+    assert Counter(true.values()) == Counter(planted.values())
+    assert sum(true[key] == planted[key] for key in true) < 30
+    assert planted == again
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_shows_every_sample_once_in_equal_batches(store, ranks):
+    parts = [list(data.EvalBatches(store, small(), World(rank, ranks, CPU))) for rank in range(ranks)]
+    assert len({len(part) for part in parts}) == 1
+    assert all(batch.images.shape == (8, 3, 16, 16) for part in parts for batch in part)
+    seen = torch.cat([batch.images[batch.valid] for part in parts for batch in part])
+    labels = torch.cat([batch.labels[batch.valid] for part in parts for batch in part])
+    assert len(seen) == 22
+    whole = list(data.EvalBatches(store, small("data.eval_batch_size=22"), ALONE))[0]
+    assert torch.equal(seen, whole.images)
+    assert torch.equal(labels, whole.labels)
+    assert all((batch.images[~batch.valid] == 0).all() for part in parts for batch in part)
+
+
+def test_evaluation_is_kept_only_where_it_fits(store):
+    kept, fresh = data.EvalBatches(store, small(), ALONE), data.EvalBatches(store, small("data.cache_bytes=99"), ALONE)
+    for reader, same in ((kept, True), (fresh, False)):
+        first, second = list(reader), list(reader)
+        assert all(torch.equal(a.images, b.images) for a, b in zip(first, second, strict=True))
+        assert (first[0].images is second[0].images) == same
+
+
+def test_a_pass_left_early_is_not_kept_as_the_whole(store):
+    reader = data.EvalBatches(store, small(), ALONE)
+    next(iter(reader))
+    assert sum(int(batch.valid.sum()) for batch in reader) == 22
+
+
+def ours():
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("prefetch", "decode"))]
+
+
+def test_leaving_an_epoch_early_ends_its_threads(store):
+    steps = data.TrainBatches(store, small("parallel.data_workers=2"), SEEDS, ALONE)(1)
+    next(steps)
+    assert ours()
+    steps.close()
+    assert not ours()
+
+
+def test_data_stay_shut_until_the_clock_runs(root):
+    store = Store.open(root)
+    train, evaluation = data.TrainBatches(store, small(), SEEDS, ALONE), data.EvalBatches(store, small(), ALONE)
+    for attempt in (train(1), iter(evaluation)):
+        with pytest.raises(DataTouchedTooEarly, match="before the clock ran"):
+            next(attempt)
+    assert not ours()
+    store.unlock()
+    assert next(train(1)).global_size == 8
+
+
+def test_damaged_bytes_in_a_shard_are_reported_by_sample(tmp_path):
+    data.prepare(tree_config(), published_tree(tmp_path / "source"), tmp_path / "data")
+    path = tmp_path / "data" / "train-00000.shard"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    with pytest.raises(DataProblem, match=r"expected a JPEG of \d+ x \d+ pixels as sample \d .*train-00000\.shard"):
+        batches(store, tree_config())
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def test_sizes_drop_the_remainder_at_both_scales():
+    manifest = Manifest("x", "", "", {"train_samples": 1281167, "eval_samples": 50000, "classes": 1000}, {})
+    found = data.sizes(full(), manifest)
+    assert (found.train_samples, found.eval_samples, found.limit_epochs) == (1281167, 50000, 41)
+    assert found.samples_per_epoch == 1281167 // 2048 * 2048 == data.steps_per_epoch(full(), manifest) * 2048
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ("data.train_images=61", "expected data.train_images=61 by the configuration, found 60"),
+    ("data.eval_images=21", "expected data.eval_images=21 by the configuration, found 22"),
+    ("model.classes=11", "expected model.classes=11 by the configuration, found 10"),
+    ("global_batch_size=64", "expected a global batch of 64 images, found 60"),
+])
+def test_sizes_refuse_another_data_set(root, change, message):
+    with pytest.raises(DataProblem, match=message):
+        data.sizes(small(change), Manifest.load(root))
+
+
+# ---------------------------------------------------------------- the generated set
+
+GOLDEN_PROGRAM = """
+import hashlib, numpy as np
+from laptime.suite.resnet.config import mini
+from laptime.suite.resnet.shapes import drawn
+try:
+    from numpy._core._multiarray_umath import __cpu_features__ as found, __cpu_dispatch__ as offered
+except ImportError:
+    from numpy.core._multiarray_umath import __cpu_features__ as found, __cpu_dispatch__ as offered
+digest = hashlib.blake2b(digest_size=16)
+for index in range(24):
+    made = drawn(mini().data, 10, 1, index)
+    digest.update(f"{made.image.shape} {made.label} {made.truth}".encode() + made.image.tobytes())
+print(digest.hexdigest(), *(name for name in offered if found.get(name)))
+"""
+GOLDEN = "c91eb3a3f8f1e87ba8b7691511b05758"  # of GOLDEN_PROGRAM, numpy 2.4.6 on x86-64 with and without its vector features
+
+
+def drawn_elsewhere(disabled=()):
+    """Hash and used vector features of a fresh interpreter with some of numpy's vector features disabled."""
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(disabled)}
+    done = subprocess.run([sys.executable, "-c", GOLDEN_PROGRAM], env=environment, capture_output=True, text=True,
+                          check=True, timeout=120)
+    found, *features = done.stdout.split()
+    return found, features
+
+
+def test_drawn_pictures_are_the_same_with_and_without_vector_units():
+    found, features = drawn_elsewhere()
+    assert found == GOLDEN
+    plain, left = drawn_elsewhere(features)
+    assert plain == GOLDEN
+    assert len(left) < len(features) or not features
+
+
+def test_generation_repeats_and_depends_on_its_seed(root, tmp_path):
+    data.generate(small(), tmp_path / "again", 7)
+    data.generate(small(), tmp_path / "other", 8)
+    first, again, other = (Manifest.load(folder) for folder in (root, tmp_path / "again", tmp_path / "other"))
+    assert first == again
+    assert first.content_hash != other.content_hash
+    assert first.generator == shapes.GENERATOR
+    assert not list(root.glob("published-*"))
+
+
+def test_generation_clears_up_after_an_interrupted_one(tmp_path):
+    (tmp_path / "published-old" / "train").mkdir(parents=True)
+    data.generate(small("data.train_images=10", "data.eval_images=10"), tmp_path, 1)
+    assert not list(tmp_path.glob("published-*"))
+
+
+def test_generated_classes_are_balanced_and_labels_slightly_noisy():
+    config = replace(mini().data, image_low=8, image_high=9)
+    made = [shapes.drawn(config, 10, 3, index) for index in range(3000)]
+    assert all(count == 300 for count in Counter(one.truth for one in made).values())
+    wrong = sum(one.label != one.truth for one in made) / len(made)
+    assert 0.03 < wrong < 0.05
+    evaluation = [shapes.drawn(config, 10, 3, config.train_images + index) for index in range(100)]
+    assert all(one.label == one.truth for one in evaluation)
+
+
+def test_generated_sizes_vary_over_the_whole_range():
+    heights, widths = zip(*(shapes.drawn(mini().data, 10, 1, i).image.shape[:2] for i in range(150)), strict=True)
+    assert 64 <= min(heights) < 70
+    assert 122 < max(widths) <= 128
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.3
+
+
+def test_the_two_surfaces_differ_in_the_direction_of_their_edges():
+    config = replace(mini().data, hardness=0.0)
+    sums = {0: [], 1: []}
+    for index in range(60):
+        made = shapes.drawn(config, 10, 2, index)
+        grey = made.image.mean(2)
+        sums[made.truth % 2].append(np.abs(np.diff(grey, axis=1)).mean() - np.abs(np.diff(grey, axis=0)).mean())
+    assert np.mean(sums[0]) > 0 > np.mean(sums[1])
+
+
+def test_hardness_makes_pictures_noisier():
+    rough = []
+    for hardness in (0.0, 1.0, 2.0):
+        config = replace(mini().data, hardness=hardness)
+        images = [shapes.drawn(config, 10, 4, index).image.astype(float) for index in range(20)]
+        rough.append(np.mean([np.abs(np.diff(image, axis=1)).mean() for image in images]))
+    assert all(later > earlier for earlier, later in pairwise(rough))
+
+
+# ---------------------------------------------------------------- shortcuts
+
+
+def test_a_linear_probe_solves_what_is_linear_and_nothing_else():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(600, 5)), np.arange(600) % 3
+    assert shortcuts.linear_probe(x[:400], y[:400], x[400:], y[400:]) < 0.5
+    x[:, :3] += 4.0 * np.eye(3)[y]
+    assert shortcuts.linear_probe(x[:400], y[:400], x[400:], y[400:]) > 0.97
+
+
+def solid(label, rng):
+    """A class that is nothing but its colour."""
+    colour = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])[label] + rng.integers(-20, 20, 3)
+    return encode(np.full((20, 24, 3), colour, np.uint8), 90)
+
+
+def test_colour_shortcuts_find_classes_made_of_colour(tmp_path):
+    source, rng = tmp_path / "source", np.random.default_rng(0)
+    for label in range(3):
+        for i in range(10):
+            path = source / "train" / f"n{label}" / f"{i}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(solid(label, rng))
+    (source / "val").mkdir()
+    for i in range(9):
+        (source / "val" / published.validation_name(i + 1)).write_bytes(solid(i % 3, rng))
+    (source / "synsets.txt").write_text("n0\nn1\nn2\n")
+    (source / published.GROUND_TRUTH).write_text("1\n2\n3\n" * 3)
+    data.prepare(small("data.train_images=30", "data.eval_images=9", "model.classes=3"), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    assert shortcuts.majority_class(store) == pytest.approx(1 / 3)
+    assert shortcuts.mean_colour(store) == 1
+    assert shortcuts.colour_histogram(store) > 0.6
+    assert shortcuts.tiny_pixels(store) == 1

@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+SLOWER := tests/harness tests/multiprocess tests/conformance tests/bench
 QUICK := not slow and not full and not gpu
 CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
@@ -41,7 +42,7 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 fast: $(VENV)/.dev
-	$(PYTEST) -m "$(QUICK) and not seconds"
+	$(PYTEST) tests -m "$(QUICK) and not seconds" $(addprefix --ignore=,$(SLOWER))
 
 full: lint types imports
 	$(PYTEST) -m ""

@@ -9,7 +9,10 @@ SOURCE = Path(laptime.__file__).parent
 ENVIRONMENT = {"cli", "launch", "bench", "harness", "training/distributed"}  # may read environment variables
 CLOCKS = {"harness", "bench"}  # may read wall clocks
 PRINTING = {"cli", "bench"}
-UNITS = sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("test_"))
+
+
+def units() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("test_"))
 
 
 def names(path: Path) -> set[str]:
@@ -19,7 +22,7 @@ def names(path: Path) -> set[str]:
 
 def users(forbidden: set[str], *, allowed: set[str]) -> list[str]:
     """Files outside the allowed rooms that use a forbidden name."""
-    outside = [path for path in UNITS if not any((SOURCE / room) in path.parents for room in allowed)]
+    outside = [path for path in units() if not any((SOURCE / room) in path.parents for room in allowed)]
     return [path.relative_to(SOURCE).as_posix() for path in outside if forbidden & names(path)]
 
 
@@ -41,7 +44,7 @@ def test_search_for_users_finds_what_is_there():
 
 
 def test_every_module_says_what_it_knows():
-    codes = {path: path.read_text() for path in UNITS}
+    codes = {path: path.read_text() for path in units()}
     assert not [path for path, code in codes.items() if code.strip() and not ast.get_docstring(ast.parse(code))]
 
 

@@ -108,6 +108,18 @@ def test_bug_is_one_line_that_names_the_full_report(run, monkeypatch):
     report.unlink()
 
 
+def test_missing_extra_is_one_line_and_what_to_install(run, monkeypatch):
+    failing(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch.distributed"))
+    answer = run("list")
+    assert answer.code == WRONG_USE
+    assert answer.err == "laptime: this needs the package torch, which is not installed\n  pip install 'laptime[train]'\n"
+
+
+def test_missing_module_of_our_own_is_a_bug(run, monkeypatch):
+    failing(monkeypatch, ModuleNotFoundError("No module named 'laptime.x'", name="laptime.x"))
+    assert run("list").code == RUN_FAILED
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
 def test_interrupt_has_the_exit_code_of_the_shell(run, monkeypatch, error):
     failing(monkeypatch, error)

@@ -22,7 +22,7 @@ import torch
 from laptime.bench.estimate import Estimate, difference
 from laptime.bench.pairs import interleaved, timed
 from laptime.bench.row import Budget, Row, measured
-from laptime.bench.subject import Subject, built, synthetic_store
+from laptime.bench.subject import Subject, built, step_of, synthetic_store
 from laptime.benchmark import Benchmark, Context, Session
 from laptime.config import Config, RunRequest, Speed
 from laptime.events import Cadence, Event, Plan, Point, Sizes
@@ -219,13 +219,9 @@ def _tell(pipe: FileIO, event: RunEvent) -> None:
 def bare_seconds(subject: Subject, config: Config, folder: Path, timed_steps: int) -> float:
     """Seconds of all training steps of a run, from a few of them on synthetic batches on the CPU."""
     session = built(subject, config, ALONE, synthetic_store(subject, config, folder), folder)
-    batch = next(session.synthetic())
-    session.step(batch)
-    seconds = timed(lambda: _step(session, batch), timed_steps)
+    step = step_of(session)
+    step()
+    seconds = timed(step, timed_steps)
     sizes = session.plan.sizes
     epochs = sizes.limit_epochs or 1.0
     return seconds * epochs * (sizes.samples_per_epoch or config.global_batch_size) / config.global_batch_size
-
-
-def _step(session: Supervised[object], batch: Batch[object]) -> None:
-    session.step(batch)

@@ -14,7 +14,7 @@ from laptime.events import Cadence, Plan, Point
 from laptime.suite import BUILT_IN, folders, load
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
-from laptime.training.loop import Supervised
+from laptime.training.loop import Batch, Supervised
 from laptime.training.seeds import Seeds
 
 PART = "peer"
@@ -28,7 +28,7 @@ class Comparison(Protocol):
     FACTS: a configuration -> what the manifest of its data says
     PEERS: an independent implementation and how it is set up -> a function that builds it for a configuration on a
            device, with the same sizes, dtype and synthetic input, and returns one whole training step. It raises
-           UserError where a package or a compiler is missing.
+           UserError where a package or a compiler is missing. The cheapest to build first
     FEEDS: a kind of image, text, ... -> the configuration of a small data set of about as many samples as asked for
     """
 
@@ -81,3 +81,13 @@ def built(subject: Subject, config: Config, world: World, store: Store, folder: 
     if not isinstance(session, Supervised):
         raise UnknownName(f"benchmark '{subject.name}' has a training loop of its own; its steps cannot be timed here")
     return session
+
+
+def step_of(session: Supervised[object]) -> Callable[[], None]:
+    """One whole training step on one synthetic batch that stays."""
+    batch: Batch[object] = next(session.synthetic())
+
+    def step() -> None:
+        session.step(batch)
+
+    return step

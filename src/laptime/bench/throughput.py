@@ -4,23 +4,21 @@ import gc
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from laptime.bench.estimate import geometric_mean, ratio
-from laptime.bench.overhead import _step
 from laptime.bench.pairs import OutOfTime, Step, at_most, calls_for, interleaved, timed
 from laptime.bench.row import Budget, Row, measured, skipped
-from laptime.bench.subject import Subject, built, synthetic_store
+from laptime.bench.subject import Subject, built, step_of, synthetic_store
 from laptime.config import Config, Json
 from laptime.errors import UserError
 from laptime.training.distributed.world import World
 
 BUDGET = Budget(1.2, ">=")  # times the samples/s of the best public implementation (docs/bench.md)
 SHORTEST_STEP_S = 0.020  # below this a step measures Python, and the budget does not hold (docs/bench.md)
-PEER_LIMIT_S = 240.0  # to build and compile one form of a peer; one that takes longer is left out
+PEER_LIMIT_S = 180.0  # to build and compile one form of a peer; one that takes longer is left out
 MARKS = "marks.toml"
 UNIT = "samples/s"
 Tell = Callable[[str], None]
@@ -28,16 +26,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure. `block_s`: least seconds of one timed block; `cases`: how many, None for all."""
+    """How long to measure. `block_s`: least seconds of one timed block; `cases`, forms of the peer: None for all."""
 
     pairs: int
     block_s: float
     cases: int | None
-    compiled: bool
+    forms: int | None
 
 
-THOROUGH = Effort(pairs=12, block_s=0.5, cases=None, compiled=True)
-QUICK = Effort(pairs=2, block_s=0.0, cases=1, compiled=False)
+THOROUGH = Effort(pairs=12, block_s=0.5, cases=None, forms=None)
+QUICK = Effort(pairs=2, block_s=0.0, cases=1, forms=1)
 
 
 def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: Tell) -> list[Row]:
@@ -62,10 +60,13 @@ def _case(bench: Bench, name: str, config: Config) -> Iterator[Row]:
     subject, world, folder, effort = bench.subject, bench.world, bench.folder, bench.effort
     bench.tell(f"training steps of {subject.name} {name}")
     session = built(subject, config, world, synthetic_store(subject, config, folder), folder)
-    step = partial(_step, session, next(session.synthetic()))
-    details: dict[str, Json] = {"batch": config.global_batch_size, "device": str(world.device),
-                                "threads": torch.get_num_threads(), **vars(session.speed)}
+    step = step_of(session)
+    shared: dict[str, Json] = {"batch": config.global_batch_size, "device": str(world.device),
+                               "threads": torch.get_num_threads(), "dtype": session.speed.dtype}
+    details = {**shared, **vars(session.speed)}
     what = f"{subject.name} {name}, batch {config.global_batch_size}"
+    if session.speed.compile != "off":
+        torch._dynamo.reset()  # or the shapes of the case before would make this one's dynamic, as in no real run
     mine = _warm(step, world)
     best = _best_peer(bench, config)
     mark = mark_of(subject.folder, name, world.device)
@@ -77,7 +78,7 @@ def _case(bench: Bench, name: str, config: Config) -> Iterator[Row]:
     calls = (calls_for(mine, effort.block_s), calls_for(best.seconds, effort.block_s))
     found = interleaved(step, best.step, effort.pairs, calls=calls, synchronise=world.synchronise)
     yield _rate(what, config, found.first, details, mark)
-    yield _rate(f"{what}: {best.name}", config, found.second, {**details, "tried": best.tried}, "")
+    yield _rate(f"{what}: {best.name}", config, found.second, {**shared, "tried": best.tried}, "")
     judged = min(found.first) >= SHORTEST_STEP_S
     yield measured("train", f"{what}: ratio to that", "x", ratio(found.second, found.first), BUDGET if judged else None,
                    note="" if judged else f"steps under {SHORTEST_STEP_S * 1000:.0f} ms: not judged",
@@ -104,9 +105,7 @@ def _best_peer(bench: Bench, config: Config) -> Peer | str:
     """The fastest form, or in words why there is none."""
     best, tried, why = None, dict[str, Json](), "no peer"
     world = bench.world
-    for name, build in bench.subject.comparison.PEERS.items():
-        if not bench.effort.compiled and "compiled" in name:
-            continue
+    for name, build in list(bench.subject.comparison.PEERS.items())[:bench.effort.forms]:
         try:
             with at_most(PEER_LIMIT_S):
                 step = build(config, world.device)

@@ -38,7 +38,7 @@ def set_options(command: F) -> F:
 
 @click.command("make", epilog="Example: laptime rcp make resnet --round smoke --seeds 2 --out runs/try")
 @click.argument("name")
-@click.option("--seeds", type=click.IntRange(2), default=20, show_default=True, help="Reference runs, a fresh seed each.")
+@click.option("--seeds", type=click.IntRange(2), default=20, show_default=True, help="Runs, a fresh seed each.")
 @set_options
 def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, resume: bool, changes: tuple[str, ...],
          round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _request(name: str, seeds: int, jobs: int, threads: int, out: Path, resume: 
              round_name: str, data: Path, suite: SuitePath) -> RunRequest:
     known_benchmark(name, suite)
     if out.exists() and not resume:
-        raise UserError(f"expected no runs in {out}, found some", hint="Add --resume to go on with them, or remove them.")
+        raise UserError(f"expected no runs in {out}, found some", hint="Add --resume to go on with them.")
     return RunRequest(name, round=round_name, out=out, data=data, overrides=changes, jobs=jobs, threads=threads,
                       runs=seeds, suite=suite)
 

@@ -16,6 +16,7 @@ from laptime.config import nearest
 from laptime.errors import FINE, INTERRUPTED, RUN_FAILED, WRONG_USE, UnknownName, UserError
 
 BROKEN_PIPE = 141  # as shells report SIGPIPE: whoever read the answer has seen enough
+EXTRAS = {"torch": "train", "numpy": "train", "simplejpeg": "train", "matplotlib": "plot", "transformers": "dev"}
 
 # In the order of the work: name -> (module, what it does). `laptime --help` shows this table and imports none of it.
 COMMANDS = {
@@ -85,19 +86,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(error: BaseException) -> int:
     """Say on stderr what went wrong; returns the exit code."""
     match error:
-        case UserError():
-            return _tell(str(error), error.hint, error.exit_code)
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
-            return WRONG_USE
+            code = WRONG_USE
+        case UserError():
+            code = _tell(str(error), error.hint, error.exit_code)
         case click.ClickException():
-            return _tell(error.format_message(), _help_hint(error), WRONG_USE)
+            code = _tell(error.format_message(), _help_hint(error), WRONG_USE)
+        case ModuleNotFoundError(name=str() as module) if (package := module.partition(".")[0]) in EXTRAS:
+            code = _tell(f"this needs the package {package}, which is not installed",
+                         f"pip install 'laptime[{EXTRAS[package]}]'", WRONG_USE)
         case KeyboardInterrupt() | click.Abort():
-            return _tell("interrupted", "", INTERRUPTED)
+            code = _tell("interrupted", "", INTERRUPTED)
         case BrokenPipeError():
-            return _quietly_closed()
+            code = _quietly_closed()
         case _:
-            return _bug(error)
+            code = _bug(error)
+    return code
 
 
 def _tell(message: str, hint: str, code: int) -> int:

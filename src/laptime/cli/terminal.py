@@ -47,12 +47,12 @@ def say_json(value: object) -> None:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> str:
-    """Aligned text; where it would be wider than `limit`, the widest columns are wrapped."""
+    """Aligned text, its widest columns wrapped where it would exceed `limit`. None: plain, however wide."""
     cells = [[column.heading for column in columns], *rows]
     widths = _fitted([max(len(row[i]) for row in cells) for i in range(len(columns))], limit)
     lines = [line for row in cells for line in _lines(row, columns, widths)]
-    headings = len(_lines(cells[0], columns, widths))
-    return "\n".join([*(heading(line) for line in lines[:headings]), *lines[headings:]])
+    top = 0 if limit is None else len(_lines(cells[0], columns, widths))
+    return "\n".join([*(heading(line) for line in lines[:top]), *lines[top:]])
 
 
 def minutes(seconds: float) -> str:

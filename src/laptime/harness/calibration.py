@@ -1,7 +1,7 @@
-"""Calibration of a house round: reference runs that make its convergence points, and planted faults that must miss them.
+"""Calibration of a house round: reference runs that make its convergence points, and planted faults that must miss.
 
-A reference run goes on to the limit even after it reached the target, so that the target can be chosen from whole curves;
-where it would have stopped is exact, since a run up to there is the same. Faults are overrides named by the benchmark.
+A reference run goes on to the limit even after it reached the target, so that the target can be chosen from whole
+curves; where it would have stopped is exact, since a run up to there is the same. The benchmark names its faults.
 """
 
 import csv

@@ -150,8 +150,8 @@ def resample(image: NDArray[np.uint8], rows: Axis, columns: Axis) -> Floats:
     lines = _between(part.take(rows.lower - top, 0), part.take(rows.upper - top, 0), rows.weight[:, None])
     pixels = lines.reshape(len(rows.lower), right - left, 3)
     weight = columns.weight.repeat(3)  # flat: several times faster than a broadcast over channels
-    flat = (pixels.take(part_of - left, 1).reshape(len(lines), -1) for part_of in (columns.lower, columns.upper))
-    return _between(*flat, weight).reshape(len(lines), -1, 3)
+    low, high = (pixels.take(side - left, 1).reshape(len(lines), -1) for side in (columns.lower, columns.upper))
+    return _between(low, high, weight).reshape(len(lines), -1, 3)
 
 
 def _between(low: NDArray, high: NDArray, weight: Floats) -> Floats:

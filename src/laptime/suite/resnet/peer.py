@@ -20,7 +20,7 @@ from laptime.training.speed import Precision, can_compile, resolve
 
 Step = Callable[[], None]
 FULL_BATCH = {"cuda": 512}  # one accelerator with 80 GB or more in bfloat16
-SMALL_BATCH = 16  # a step of the full network then takes a second or two on two CPU cores
+SMALL_BATCH = 8  # a step of the full network then takes a second or two on two CPU cores
 RATE = 1e-3  # of the peer; what it learns does not matter
 
 
@@ -70,7 +70,7 @@ def peer(config: ResNetConfig, device: torch.device, *, compiled: bool, memory_f
     def loss(pictures: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(model(pictures).logits.float(), classes, label_smoothing=config.label_smoothing)
 
-    forward = torch.compile(loss) if compiled else loss
+    forward = torch.compile(loss, dynamic=False) if compiled else loss
 
     def step() -> None:
         with torch.autocast(device.type, dtype=precision.autocast, enabled=precision.autocast is not None):

@@ -35,11 +35,25 @@ from laptime.training.data.synth.draw import (
 GENERATOR = "resnet-shapes 1"
 CLASSES = [f"{shape}-{surface}" for shape in SHAPES for surface in ("across", "along")]
 QUALITY = 90
-TILT = 25  # degrees either way
-SCALES = (0.8, 1.2)  # diameter of the object against the shorter side: crops of a tenth of the area must still show some of it
 WIDEST = 1.6  # half extent of the shapes against the square's half side, roughly
 REACH = 1.9  # furthest point of any shape from its centre, in half sides of the square, and a margin
 PERIODS = (0.5, 0.75)  # stripe period against the object's half side
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a photographer stands to the object. `scales`: nominal diameter against the picture's shorter side; `middle`:
+    where its centre may lie, as shares of height and width; `tilts`: degrees."""
+
+    scales: tuple[float, float]
+    middle: tuple[float, float]
+    tilts: tuple[int, int]
+
+
+# Training pictures show the whole object upright or tilted one way; validation pictures are taken from nearer, off the
+# middle and tilted the other way: only who trains on crops and mirror images has seen such views.
+TRAINING = Framing(scales=(0.8, 1.2), middle=(0.45, 0.55), tilts=(0, 25))
+VALIDATION = Framing(scales=(1.0, 1.5), middle=(0.35, 0.65), tilts=(-25, 0))
 
 
 @dataclass(frozen=True)
@@ -62,13 +76,14 @@ def drawn(config: DataConfig, classes: int, seed: int, index: int) -> Drawn:
     truth = index % classes
     wrong = stream.fraction() < config.label_noise, stream.integer(1, classes - 1)
     label = (truth + wrong[1]) % classes if wrong[0] and index < config.train_images else truth
-    return Drawn(_picture(config, truth, stream), label, truth)
+    framing = TRAINING if index < config.train_images else VALIDATION
+    return Drawn(_picture(config, truth, stream, framing), label, truth)
 
 
-def _picture(config: DataConfig, truth: int, stream: Stream) -> Image:
+def _picture(config: DataConfig, truth: int, stream: Stream, framing: Framing) -> Image:
     height, width = (stream.integer(config.image_low, config.image_high) for _ in range(2))
     canvas = _background(stream, height, width, config.hardness)
-    _object(canvas, truth, stream, config.hardness)
+    _object(canvas, truth, stream, framing, hardness=config.hardness)
     _clutter(canvas, stream, config.hardness)
     canvas = blurred(canvas, stream.integer(0, 1) if config.hardness > 0 else 0)
     return finished(noisy(canvas, stream, stream.between(10.0, 60.0) * config.hardness))
@@ -83,12 +98,12 @@ def _background(stream: Stream, height: int, width: int, hardness: float) -> Pic
     return canvas
 
 
-def _object(canvas: Picture, truth: int, stream: Stream, hardness: float) -> None:
-    """The shape of the class with its stripes, somewhere around the middle."""
+def _object(canvas: Picture, truth: int, stream: Stream, framing: Framing, *, hardness: float) -> None:
+    """The shape of the class with its stripes."""
     _, height, width = canvas.shape
-    half = stream.between(*SCALES) * min(height, width) / (2.0 * WIDEST)
-    frame = Frame.at(height, width, y=height * stream.between(0.4, 0.6), x=width * stream.between(0.4, 0.6),
-                     size=half, degrees=stream.integer(-TILT, TILT), reach=REACH)
+    half = stream.between(*framing.scales) * min(height, width) / (2.0 * WIDEST)
+    frame = Frame.at(height, width, y=height * stream.between(*framing.middle), x=width * stream.between(*framing.middle),
+                     size=half, degrees=stream.integer(*framing.tilts), reach=REACH)
     shape = list(SHAPES.values())[truth // 2]
     along = frame.v if truth % 2 else frame.u
     lines = stripes(along * half, half * stream.between(*PERIODS), stream.fraction())

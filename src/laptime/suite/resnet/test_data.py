@@ -1,14 +1,8 @@
-"""The data path of ResNet: published layout -> shards -> batches, and the generated set."""
+"""The data path of ResNet: published layout -> shards -> batches."""
 
-import math
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
-from dataclasses import replace
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +12,10 @@ from PIL import Image as Pillow
 
 from laptime.config import override
 from laptime.errors import DataProblem, DataTouchedTooEarly, InvalidConfiguration
-from laptime.suite.resnet import data, published, shapes, shortcuts
+from laptime.suite.resnet import data, published
 from laptime.suite.resnet.config import full, mini
-from laptime.suite.resnet.images import (
-    ATTEMPTS,
-    DRAWS_PER_ATTEMPT,
-    FLIP_DRAW,
-    centre_axes,
-    crop_axes,
-    random_boxes,
-    resample,
-)
+from laptime.suite.resnet.images import centre_axes, resample
 from laptime.suite.resnet.reader import Pictures
-from laptime.training.data.jpeg import encode
-from laptime.training.data.sampler import Draws
 from laptime.training.data.shards import Shards
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
@@ -72,130 +56,11 @@ def flattened(steps):
     return [tuple(torch.cat(parts) for parts in zip(*step.micro, strict=True)) for step in steps]
 
 
-# ---------------------------------------------------------------- geometry against the fact sheet, one by one
-
-
-def plain_box(uniform, width, height):
-    """The crop of one image as the fact sheet tells it, in plain numbers; `uniform(draw)` in [0, 1)."""
-    for attempt in range(100):
-        u = [uniform(attempt * DRAWS_PER_ATTEMPT + k) for k in range(4)]
-        r = 0.75 + (1.33 - 0.75) * u[0]
-        low, high = round(math.sqrt(0.05 * width * height / r)), round(math.sqrt(1.0 * width * height / r))
-        while round(high * r) > width or high > height:
-            high -= 1
-        h = high if low >= high else low + int(u[1] * (high - low + 1))
-        w = round(h * r)
-        if w * h < 0.05 * width * height:
-            h += 1
-            w = round(h * r)
-        if w * h > width * height:
-            h -= 1
-            w = round(h * r)
-        if not (0.05 * width * height <= w * h <= width * height and 0 < w <= width and 0 < h <= height):
-            continue
-        y = int(u[2] * (height - h)) if h < height else 0
-        x = int(u[3] * (width - w)) if w < width else 0
-        if w * h >= 0.1 * width * height:
-            return y, x, h, w
-    return 0, 0, height, width
-
-
-def plain_resize(image, out_height, out_width):
-    """TF1's bilinear resize in loops: corners not aligned, source = destination x scale."""
-    height, width, _ = image.shape
-    out = np.zeros((out_height, out_width, 3))
-    for i in range(out_height):
-        for j in range(out_width):
-            y, x = i * height / out_height, j * width / out_width
-            y0, x0 = int(y), int(x)
-            y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
-            top = image[y0, x0] * (1 - (x - x0)) + image[y0, x1] * (x - x0)
-            bottom = image[y1, x0] * (1 - (x - x0)) + image[y1, x1] * (x - x0)
-            out[i, j] = top * (1 - (y - y0)) + bottom * (y - y0)
-    return out
+# ---------------------------------------------------------------- published layout
 
 
 def random_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-
-
-def test_random_boxes_are_the_reference_crop_one_by_one():
-    rng = np.random.default_rng(5)
-    heights, widths = rng.integers(8, 600, 400), rng.integers(8, 600, 400)
-    samples, draws = np.arange(400) * 3, Draws(17)
-    boxes = random_boxes(full().data, draws, samples, heights, widths)
-    for i in range(400):
-        uniform = lambda draw, i=i: float(draws.uniform(samples[i:i + 1], draw)[0])  # noqa: E731
-        expected = plain_box(uniform, int(widths[i]), int(heights[i]))
-        assert (boxes.y[i], boxes.x[i], boxes.height[i], boxes.width[i]) == expected
-        assert boxes.flipped[i] == (uniform(FLIP_DRAW) < 0.5)
-
-
-def test_a_box_that_can_never_cover_a_tenth_becomes_the_whole_image():
-    heights, widths = np.array([10, 400]), np.array([400, 10])
-    boxes = random_boxes(full().data, Draws(1), np.arange(2), heights, widths)
-    assert (boxes.y.tolist(), boxes.x.tolist()) == ([0, 0], [0, 0])
-    assert (boxes.height.tolist(), boxes.width.tolist()) == ([10, 400], [400, 10])
-    assert ATTEMPTS * DRAWS_PER_ATTEMPT <= FLIP_DRAW
-
-
-def test_random_boxes_have_the_reference_distribution():
-    n, side = 40000, 500
-    sizes = np.full(n, side)
-    boxes = random_boxes(full().data, Draws(3), np.arange(n), sizes, sizes)
-    area, ratio = boxes.height * boxes.width / side**2, boxes.width / boxes.height
-    assert 0.1 <= area.min() < 0.105
-    assert 0.98 < area.max() <= 1
-    assert 0.745 < ratio.min() < 0.76
-    assert 1.32 < ratio.max() < 1.335
-    assert abs(boxes.flipped.mean() - 0.5) < 0.01
-    # height, not area, is uniform: for a square image and r near 1, heights from sqrt(0.1) to 1 of the side
-    near_one = boxes.height[np.abs(ratio - 1) < 0.05] / side
-    counts, _ = np.histogram(near_one, 6, (0.34, 0.94))
-    assert counts.max() / counts.min() < 1.25
-    assert np.all(boxes.y + boxes.height <= side)
-    assert np.all((boxes.y < side - boxes.height) | (boxes.height == side))  # the kernel never touches the far edge
-
-
-def test_flip_off_never_mirrors():
-    sizes = np.full(100, 50)
-    assert not random_boxes(replace(full().data, flip=False), Draws(3), np.arange(100), sizes, sizes).flipped.any()
-
-
-@pytest.mark.parametrize(("height", "width"), [(30, 47), (9, 12), (16, 16)])
-@pytest.mark.parametrize("flipped", [False, True])
-def test_a_crop_is_resized_as_the_reference_does(height, width, flipped):
-    image = random_image(60, 70)
-    expected = plain_resize(image[5:5 + height, 11:11 + width], 16, 16)
-    found = resample(image, *crop_axes(5, 11, height, width, out=16, flipped=flipped))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected[:, ::-1] if flipped else expected, atol=1e-3)
-
-
-def test_resize_has_neither_aligned_corners_nor_shifted_centres():
-    ramp = np.repeat(np.arange(8, dtype=np.uint8)[None, :, None] * 10, 8, 0).repeat(3, 2)
-    found = resample(ramp, *crop_axes(0, 0, 8, 8, out=16, flipped=False))[0, :, 0]
-    assert found.tolist() == [5.0 * i for i in range(15)] + [70.0]
-
-
-@pytest.mark.parametrize(("height", "width"), [(37, 60), (60, 37), (18, 18), (90, 31)])
-def test_evaluation_resizes_the_shorter_side_and_crops_the_centre(height, width):
-    image = random_image(height, width)
-    tall, wide = int(height * 18 / min(height, width) + 1e-9), int(width * 18 / min(height, width) + 1e-9)
-    assert min(tall, wide) == 18
-    top, left = (tall - 16) // 2, (wide - 16) // 2
-    expected = plain_resize(image, tall, wide)[top:top + 16, left:left + 16]
-    np.testing.assert_allclose(resample(image, *centre_axes(height, width, resize=18, out=16)), expected, atol=1e-3)
-
-
-def test_the_shorter_side_is_never_truncated_below_its_target():
-    for short in range(20, 400):
-        rows, _ = centre_axes(short, short + 7, resize=256, out=224)
-        assert len(rows.lower) == 224
-        assert rows.lower[0] == 16 * short // 256
-
-
-# ---------------------------------------------------------------- published layout
 
 
 def jpeg_of(mode, kind="JPEG", size=(33, 21), seed=0):
@@ -421,7 +286,7 @@ def test_evaluation_shows_every_sample_once_in_equal_batches(store, ranks):
     seen = torch.cat([batch.images[batch.valid] for part in parts for batch in part])
     labels = torch.cat([batch.labels[batch.valid] for part in parts for batch in part])
     assert len(seen) == 22
-    whole = list(data.EvalBatches(store, small("data.eval_batch_size=22"), ALONE))[0]
+    whole = next(iter(data.EvalBatches(store, small("data.eval_batch_size=22"), ALONE)))
     assert torch.equal(seen, whole.images)
     assert torch.equal(labels, whole.labels)
     assert all((batch.images[~batch.valid] == 0).all() for part in parts for batch in part)
@@ -493,129 +358,3 @@ def test_sizes_drop_the_remainder_at_both_scales():
 def test_sizes_refuse_another_data_set(root, change, message):
     with pytest.raises(DataProblem, match=message):
         data.sizes(small(change), Manifest.load(root))
-
-
-# ---------------------------------------------------------------- the generated set
-
-GOLDEN_PROGRAM = """
-import hashlib, numpy as np
-from laptime.suite.resnet.config import mini
-from laptime.suite.resnet.shapes import drawn
-try:
-    from numpy._core._multiarray_umath import __cpu_features__ as found, __cpu_dispatch__ as offered
-except ImportError:
-    from numpy.core._multiarray_umath import __cpu_features__ as found, __cpu_dispatch__ as offered
-digest = hashlib.blake2b(digest_size=16)
-for index in range(24):
-    made = drawn(mini().data, 10, 1, index)
-    digest.update(f"{made.image.shape} {made.label} {made.truth}".encode() + made.image.tobytes())
-print(digest.hexdigest(), *(name for name in offered if found.get(name)))
-"""
-GOLDEN = "c91eb3a3f8f1e87ba8b7691511b05758"  # of GOLDEN_PROGRAM, numpy 2.4.6 on x86-64 with and without its vector features
-
-
-def drawn_elsewhere(disabled=()):
-    """Hash and used vector features of a fresh interpreter with some of numpy's vector features disabled."""
-    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(disabled)}
-    done = subprocess.run([sys.executable, "-c", GOLDEN_PROGRAM], env=environment, capture_output=True, text=True,
-                          check=True, timeout=120)
-    found, *features = done.stdout.split()
-    return found, features
-
-
-def test_drawn_pictures_are_the_same_with_and_without_vector_units():
-    found, features = drawn_elsewhere()
-    assert found == GOLDEN
-    plain, left = drawn_elsewhere(features)
-    assert plain == GOLDEN
-    assert len(left) < len(features) or not features
-
-
-def test_generation_repeats_and_depends_on_its_seed(root, tmp_path):
-    data.generate(small(), tmp_path / "again", 7)
-    data.generate(small(), tmp_path / "other", 8)
-    first, again, other = (Manifest.load(folder) for folder in (root, tmp_path / "again", tmp_path / "other"))
-    assert first == again
-    assert first.content_hash != other.content_hash
-    assert first.generator == shapes.GENERATOR
-    assert not list(root.glob("published-*"))
-
-
-def test_generation_clears_up_after_an_interrupted_one(tmp_path):
-    (tmp_path / "published-old" / "train").mkdir(parents=True)
-    data.generate(small("data.train_images=10", "data.eval_images=10"), tmp_path, 1)
-    assert not list(tmp_path.glob("published-*"))
-
-
-def test_generated_classes_are_balanced_and_labels_slightly_noisy():
-    config = replace(mini().data, image_low=8, image_high=9)
-    made = [shapes.drawn(config, 10, 3, index) for index in range(3000)]
-    assert all(count == 300 for count in Counter(one.truth for one in made).values())
-    wrong = sum(one.label != one.truth for one in made) / len(made)
-    assert 0.03 < wrong < 0.05
-    evaluation = [shapes.drawn(config, 10, 3, config.train_images + index) for index in range(100)]
-    assert all(one.label == one.truth for one in evaluation)
-
-
-def test_generated_sizes_vary_over_the_whole_range():
-    heights, widths = zip(*(shapes.drawn(mini().data, 10, 1, i).image.shape[:2] for i in range(150)), strict=True)
-    assert 64 <= min(heights) < 70
-    assert 122 < max(widths) <= 128
-    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.3
-
-
-def test_the_two_surfaces_differ_in_the_direction_of_their_edges():
-    config = replace(mini().data, hardness=0.0)
-    sums = {0: [], 1: []}
-    for index in range(60):
-        made = shapes.drawn(config, 10, 2, index)
-        grey = made.image.mean(2)
-        sums[made.truth % 2].append(np.abs(np.diff(grey, axis=1)).mean() - np.abs(np.diff(grey, axis=0)).mean())
-    assert np.mean(sums[0]) > 0 > np.mean(sums[1])
-
-
-def test_hardness_makes_pictures_noisier():
-    rough = []
-    for hardness in (0.0, 1.0, 2.0):
-        config = replace(mini().data, hardness=hardness)
-        images = [shapes.drawn(config, 10, 4, index).image.astype(float) for index in range(20)]
-        rough.append(np.mean([np.abs(np.diff(image, axis=1)).mean() for image in images]))
-    assert all(later > earlier for earlier, later in pairwise(rough))
-
-
-# ---------------------------------------------------------------- shortcuts
-
-
-def test_a_linear_probe_solves_what_is_linear_and_nothing_else():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(600, 5)), np.arange(600) % 3
-    assert shortcuts.linear_probe(x[:400], y[:400], x[400:], y[400:]) < 0.5
-    x[:, :3] += 4.0 * np.eye(3)[y]
-    assert shortcuts.linear_probe(x[:400], y[:400], x[400:], y[400:]) > 0.97
-
-
-def solid(label, rng):
-    """A class that is nothing but its colour."""
-    colour = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]])[label] + rng.integers(-20, 20, 3)
-    return encode(np.full((20, 24, 3), colour, np.uint8), 90)
-
-
-def test_colour_shortcuts_find_classes_made_of_colour(tmp_path):
-    source, rng = tmp_path / "source", np.random.default_rng(0)
-    for label in range(3):
-        for i in range(10):
-            path = source / "train" / f"n{label}" / f"{i}.JPEG"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(solid(label, rng))
-    (source / "val").mkdir()
-    for i in range(9):
-        (source / "val" / published.validation_name(i + 1)).write_bytes(solid(i % 3, rng))
-    (source / "synsets.txt").write_text("n0\nn1\nn2\n")
-    (source / published.GROUND_TRUTH).write_text("1\n2\n3\n" * 3)
-    data.prepare(small("data.train_images=30", "data.eval_images=9", "model.classes=3"), source, tmp_path / "data")
-    store = Store.open(tmp_path / "data")
-    store.unlock()
-    assert shortcuts.majority_class(store) == pytest.approx(1 / 3)
-    assert shortcuts.mean_colour(store) == 1
-    assert shortcuts.colour_histogram(store) > 0.6
-    assert shortcuts.tiny_pixels(store) == 1

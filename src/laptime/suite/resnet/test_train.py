@@ -1,6 +1,8 @@
 """The session: hyperparameters from live objects, groups of the optimizer, loss, evaluation, validation, decision 6."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +23,9 @@ from laptime.training.seeds import Seeds
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(mini(), ["global_batch_size=16", "model.width=4", "model.blocks=1,1", "model.norm_span=8",
-                         "data.crop=16", "data.eval_resize=18", "data.eval_batch_size=8", "speed.dtype=float64"])
+                         "optimizer.name=lars", "optimizer.base_learning_rate=5", "schedule.warmup_epochs=1",
+                         "schedule.train_epochs=10", "data.train_images=1024", "data.crop=16", "data.eval_resize=18",
+                         "data.eval_batch_size=8", "speed.dtype=float64"])
 
 
 def session_of(config, tmp_path, world=ALONE):
@@ -47,6 +51,13 @@ def first_losses(config, tmp_path, steps=6):
         micro = tuple(zip(images.chunk(parts), labels.chunk(parts), strict=True))
         found.append(session.step(Batch(micro, 16)).item())
     return torch.tensor(found, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "changes"), [
+    ("lars", []), ("sgd", ["optimizer.name=sgd", "optimizer.base_learning_rate=0.1"])])
+def test_first_losses_are_the_golden_ones(name, changes, tmp_path):
+    golden = json.loads(Path(train.__file__).with_name("golden.json").read_text())["first_losses"][name]
+    assert first_losses(override(TINY, ["schedule.warmup_epochs=0", *changes]), tmp_path, len(golden)).tolist() == pytest.approx(golden, rel=1e-9)
 
 
 def test_losses_do_not_depend_on_accumulation_at_equal_spans(tmp_path):
@@ -114,7 +125,7 @@ def test_hyperparameters_follow_the_live_optimizer_not_the_configuration():
     optimizer = LARS(model.parameters(), momentum=0.8, weight_decay=0.5, eta=0.25, epsilon=0.125)
     schedule = train.build_schedule(TINY.optimizer, TINY.schedule, 10)
     loss = train.Loss(0.0, 7, train.Shape(torch.float32, torch.contiguous_format))
-    values = train.hyperparameters(TINY, model, optimizer, schedule=schedule, loss=loss, steps_per_epoch=10)
+    values = train.hyperparameters(TINY, model, optimizer, schedule=schedule, loss=loss, epoch_steps=10)
     assert [values[key] for key in ("opt_momentum", "opt_weight_decay", "lars_eta", "opt_epsilon", "global_batch_size",
                                     "label_smoothing")] == [0.8, 0.5, 0.25, 0.125, 7, 0.0]
 

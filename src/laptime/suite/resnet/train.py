@@ -3,7 +3,7 @@
 Every logged hyperparameter is read back from the object that acts on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,16 @@ from torch.nn import functional as F
 
 from laptime.benchmark import Context, Session
 from laptime.config import Json, Speed
-from laptime.suite.resnet import data
 from laptime.suite.resnet.config import OptimizerConfig, ResNetConfig, ScheduleConfig, validate
+from laptime.suite.resnet.data import (
+    EvalBatch,
+    EvalBatches,
+    Micro,
+    TrainBatches,
+    steps_per_epoch,
+    synthetic_batches,
+    synthetic_eval_batches,
+)
 from laptime.suite.resnet.model import ResNet, initialise, reference_names
 from laptime.training.loop import Supervised
 from laptime.training.metrics.accuracy import TopOne
@@ -22,8 +30,6 @@ from laptime.training.optim.momentum import Momentum
 from laptime.training.optim.schedules import Applied, Polynomial, Step
 from laptime.training.optim.sgd import SGD
 from laptime.training.speed import Precision, apply_tf32, resolve
-
-Micro = tuple[torch.Tensor, torch.Tensor]  # images (N, 3, H, W) float32, labels (N) int64
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,19 @@ def build(config: ResNetConfig, ctx: Context) -> Session:
     apply_tf32(speed)
     model = build_model(config, ctx, speed)
     optimizer = build_optimizer(config.optimizer, model, compiled=speed.fused == "on" and speed.compile != "off")
-    steps_per_epoch = data.steps_per_epoch(config, ctx.store.metadata)
-    schedule = build_schedule(config.optimizer, config.schedule, steps_per_epoch)
+    epoch_steps = steps_per_epoch(config, ctx.store.metadata)
+    schedule = build_schedule(config.optimizer, config.schedule, epoch_steps)
     shape = Shape.of(speed)
     loss = Loss(config.label_smoothing, config.global_batch_size, shape)
-    batches = data.TrainBatches(ctx.store, config, ctx.seeds, ctx.world)
+    batches = TrainBatches(ctx.store, config, ctx.seeds, ctx.world)
     statistics = RunningStatistics(model, ctx.world)
     return Supervised(
         world=ctx.world, plan=ctx.plan, speed=speed, model=model, loss=loss, optimizer=optimizer,
         schedule=Applied(schedule, optimizer), batches=batches,
         evaluation=TopOneEvaluation(model, config, ctx, speed),
-        synthetic=lambda: data.synthetic_batches(config, ctx.world),
+        synthetic=lambda: synthetic_batches(config, ctx.world),
         hyperparameters=hyperparameters(config, model, optimizer, schedule=schedule, loss=loss,
-                                        steps_per_epoch=steps_per_epoch),
+                                        epoch_steps=epoch_steps),
         initialised=sorted(reference_names(model).values()), after_backward=statistics.commit)
 
 
@@ -72,7 +78,7 @@ def build_model(config: ResNetConfig, ctx: Context, speed: Speed) -> ResNet:
     model = ResNet(config.model, ctx.world)
     initialise(model, ctx.seeds.torch("init"))
     shape = Shape.of(speed)
-    return model.to(device=ctx.world.device, dtype=shape.dtype, memory_format=shape.memory_format)
+    return model.to(ctx.world.device, shape.dtype).to(memory_format=shape.memory_format)  # type: ignore[call-overload]
 
 
 def build_optimizer(config: OptimizerConfig, model: torch.nn.Module, *, compiled: bool = False) -> Momentum:
@@ -95,13 +101,13 @@ def build_optimizer(config: OptimizerConfig, model: torch.nn.Module, *, compiled
                 epsilon=config.lars_epsilon, form=config.momentum_form, compiled=compiled)
 
 
-def build_schedule(optimizer: OptimizerConfig, schedule: ScheduleConfig, steps_per_epoch: int) -> Polynomial | Step:
+def build_schedule(optimizer: OptimizerConfig, schedule: ScheduleConfig, epoch_steps: int) -> Polynomial | Step:
     """Epochs turned into steps. Polynomial: the decay lasts T - W + 1 steps, as in the reference."""
-    warmup = schedule.warmup_epochs * steps_per_epoch
+    warmup = schedule.warmup_epochs * epoch_steps
     if schedule.name == "step":
-        return Step(optimizer.base_learning_rate, warmup, tuple(b * steps_per_epoch for b in schedule.boundaries),
+        return Step(optimizer.base_learning_rate, warmup, tuple(b * epoch_steps for b in schedule.boundaries),
                     schedule.factors)
-    total = schedule.train_epochs * steps_per_epoch
+    total = schedule.train_epochs * epoch_steps
     return Polynomial(optimizer.base_learning_rate, optimizer.end_learning_rate, schedule.power, warmup,
                       total - warmup + 1)
 
@@ -129,7 +135,7 @@ class TopOneEvaluation:
 
     def __init__(self, model: ResNet, config: ResNetConfig, ctx: Context, speed: Speed) -> None:
         self.model, self.config, self.ctx = model, config, ctx
-        self.batches = data.EvalBatches(ctx.store, config, ctx.world)
+        self.batches = EvalBatches(ctx.store, config, ctx.world)
         self.precision, self.shape = Precision.of(speed), Shape.of(speed)
         self.scores = torch.compile(model) if speed.compile == "step" else model
 
@@ -137,10 +143,10 @@ class TopOneEvaluation:
         return {"eval_accuracy": self._accuracy(self.batches)}
 
     def warm_up(self) -> None:
-        self._accuracy(data.synthetic_eval_batches(self.config, self.ctx.world))
+        self._accuracy(synthetic_eval_batches(self.config, self.ctx.world))
 
     @torch.no_grad()
-    def _accuracy(self, batches) -> float:  # type: ignore[no-untyped-def]
+    def _accuracy(self, batches: Iterable[EvalBatch]) -> float:
         top_one = TopOne(self.ctx.world)
         self.model.eval()
         for images, labels, mask in batches:
@@ -153,7 +159,7 @@ class TopOneEvaluation:
 
 
 def hyperparameters(config: ResNetConfig, model: ResNet, optimizer: Momentum, *, schedule: Polynomial | Step,
-                    loss: Loss, steps_per_epoch: int) -> dict[str, Json]:
+                    loss: Loss, epoch_steps: int) -> dict[str, Json]:
     """Our names for what the log says, from the live objects; accumulation is the configuration's own."""
     group = optimizer.param_groups[0]
     spans = {layer.span for layer in model.modules() if isinstance(layer, SpanBatchNorm2d)}
@@ -162,7 +168,7 @@ def hyperparameters(config: ResNetConfig, model: ResNet, optimizer: Momentum, *,
         "gradient_accumulation_steps": config.parallel.accumulation_steps,
         "opt_name": type(optimizer).__name__.lower(),
         "opt_base_learning_rate": schedule.base,
-        "opt_learning_rate_warmup_epochs": schedule.warmup_steps // steps_per_epoch,
+        "opt_learning_rate_warmup_epochs": schedule.warmup_steps // epoch_steps,
         "opt_momentum": group["momentum"],
         "opt_weight_decay": group["weight_decay"],
         "model_bn_span": max(spans, default=0),
@@ -170,12 +176,12 @@ def hyperparameters(config: ResNetConfig, model: ResNet, optimizer: Momentum, *,
     }
     if isinstance(optimizer, LARS):
         values |= {"opt_epsilon": group["epsilon"], "lars_eta": group["eta"]}
-    return values | _schedule_values(schedule, steps_per_epoch)
+    return values | _schedule_values(schedule, epoch_steps)
 
 
-def _schedule_values(schedule: Polynomial | Step, steps_per_epoch: int) -> dict[str, Json]:
+def _schedule_values(schedule: Polynomial | Step, epoch_steps: int) -> dict[str, Json]:
     if isinstance(schedule, Step):
-        return {"opt_learning_rate_decay_boundary_epochs": [b // steps_per_epoch for b in schedule.boundaries],
+        return {"opt_learning_rate_decay_boundary_epochs": [b // epoch_steps for b in schedule.boundaries],
                 "opt_learning_rate_decay_factors": list(schedule.factors)}
     return {"opt_end_learning_rate": schedule.end, "opt_learning_rate_decay_poly_power": schedule.power,
             "opt_learning_rate_decay_steps": schedule.decay_steps}

@@ -117,8 +117,8 @@ def mini() -> ResNetConfig:
         evaluation_offset=0,
         model=replace(reference.model, width=12, blocks=(1, 1, 1, 1), classes=10, norm_span=64),
         optimizer=replace(reference.optimizer, base_learning_rate=5.0),
-        schedule=replace(reference.schedule, warmup_epochs=1, train_epochs=16),
-        data=replace(reference.data, train_images=2048, eval_images=1024, crop=48, eval_resize=55, hardness=0.4),
+        schedule=replace(reference.schedule, warmup_epochs=1, train_epochs=10),
+        data=replace(reference.data, train_images=4096, eval_images=1024, crop=48, eval_resize=55, hardness=0.25),
     )
 
 
@@ -137,6 +137,16 @@ def smoke() -> ResNetConfig:
 
 
 PRESETS: Mapping[str, Callable[[], ResNetConfig]] = {"full": full, "v0.5": v0_5, "mini": mini, "smoke": smoke}
+
+
+# Planted faults: what a target must tell apart from sound training (`laptime rcp faults`).
+FAULTS: Mapping[str, tuple[str, ...]] = {
+    "shuffled labels": ("data.shuffle_labels=true",),
+    "batch norm off": ("model.norm=false",),
+    "learning rate x10": ("optimizer.base_learning_rate=50",),
+    "momentum form swapped": ("optimizer.momentum_form=outside",),
+    "augmentation removed": ("data.augment=false",),
+}
 
 
 def validate(config: ResNetConfig, processes: int) -> None:

@@ -111,12 +111,11 @@ def untrained_network(config: ResNetConfig, store: Store) -> float:
     """
     model = ResNet(config.model, World(0, 1, torch.device("cpu")))
     initialise(model, Seeds(0).torch("init"))
-    model.fc1 = torch.nn.Identity()
-    parts = []
-    for part in ("train", "eval"):
-        pictures = Pictures(Shards(store, part), cache_bytes=0)
-        parts += [_outputs(model, _crops(config, pictures), config.model.norm_span), pictures.labels]
-    return linear_probe(*parts)
+    setattr(model, "fc1", torch.nn.Identity())  # noqa: B010  (the features instead of the scores)
+    train, evaluation = (Pictures(Shards(store, part), cache_bytes=0) for part in ("train", "eval"))
+    span = config.model.norm_span
+    return linear_probe(_outputs(model, _crops(config, train), span), train.labels,
+                        _outputs(model, _crops(config, evaluation), span), evaluation.labels)
 
 
 def _crops(config: ResNetConfig, pictures: Pictures) -> torch.Tensor:

@@ -66,6 +66,12 @@ def test_losses_with_two_processes_and_a_span_across_them_equal(case, tmp_path):
     assert relative_difference(wide, two_processes(name, root, layout, layout["other"], tmp_path / "l.json")) <= 1e-10
 
 
+def test_losses_with_two_processes_and_accumulation_equal(case, tmp_path):
+    name, root, layout, reference = case
+    both = two_processes(name, root, layout, ["parallel.accumulation_steps=2"], tmp_path / "losses.json")
+    assert relative_difference(reference, both) <= 1e-10
+
+
 def test_losses_in_float32_equal_within_1e_5(case, tmp_path):
     name, root, layout, _ = case
     single = ["speed.dtype=float32"]

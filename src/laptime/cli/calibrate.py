@@ -28,6 +28,7 @@ def set_options(command: F) -> F:
         click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per run."),
         click.option("--out", type=FOLDER, default=Path("runs/calibration"), show_default=True,
                      help="Folder of the runs."),
+        click.option("--tables", type=FOLDER, show_default="the benchmark's own", help="Folder to write tables to."),
         click.option("--resume", is_flag=True, help="Go on with the runs that are there."),
         click.option("--set", "changes", metavar="A.B=VALUE", multiple=True, help="Override a setting."),
         round_option(), data_option, suite_option, json_option,
@@ -36,12 +37,12 @@ def set_options(command: F) -> F:
     return command
 
 
-@click.command("make", epilog="Example: laptime rcp make resnet --round smoke --seeds 2 --out runs/try")
+@click.command("make", epilog="Example: laptime rcp make resnet --round smoke --seeds 2 --out try --tables try")
 @click.argument("name")
 @click.option("--seeds", type=click.IntRange(2), default=20, show_default=True, help="Runs, a fresh seed each.")
 @set_options
-def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, resume: bool, changes: tuple[str, ...],
-         round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
+def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables: Path | None, resume: bool,
+         changes: tuple[str, ...], round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
     """Reference runs of benchmark NAME, and the reference point that they make.
 
     Each run goes on to its limit, so that whole curves are kept; its number is where it first met the target. Writes
@@ -55,19 +56,19 @@ def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, resume: b
     with watcher() as reporter:
         runs = reference_runs(request, reporter)
     flight = resolve(request)
-    folder = flight.rules.folder
+    folder = made(tables or flight.rules.folder)
     write_table(folder / "calibration.csv", runs)
     if not changes:
-        write_reference_point(flight.rules, flight.config.global_batch_size, runs, folder)
+        write_reference_point(flight.rules, flight.config.global_batch_size, runs, folder / "rcp.csv")
     _answer(runs, as_json)
 
 
-@click.command("faults", epilog="Example: laptime rcp faults resnet --round smoke --seeds 2 --out runs/try")
+@click.command("faults", epilog="Example: laptime rcp faults resnet --round smoke --seeds 2 --out try --tables try")
 @click.argument("name")
 @click.option("--seeds", type=click.IntRange(2), default=4, show_default=True, help="Runs of each fault.")
 @set_options
-def faults(*, name: str, seeds: int, jobs: int, threads: int, out: Path, resume: bool, changes: tuple[str, ...],
-           round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
+def faults(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables: Path | None, resume: bool,
+           changes: tuple[str, ...], round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
     """Runs of benchmark NAME with faults planted: a target that they reach as fast as sound runs is worth nothing."""
     from laptime.cli.watch import watcher
     from laptime.harness.calibration import fault_runs, write_table
@@ -76,17 +77,18 @@ def faults(*, name: str, seeds: int, jobs: int, threads: int, out: Path, resume:
     rules = rules_in(load_round(round_name, suite), name)
     with watcher() as reporter:
         runs = fault_runs(request, reporter)
-    write_table(rules.folder / "calibration.csv", runs)
+    write_table(made(tables or rules.folder) / "calibration.csv", runs)
     _answer(runs, as_json)
 
 
-@click.command("shortcuts", epilog="Example: laptime rcp shortcuts resnet --round smoke")
+@click.command("shortcuts", epilog="Example: laptime rcp shortcuts resnet --round smoke --tables try")
 @click.argument("name")
 @round_option()
 @data_option
 @suite_option
+@click.option("--tables", type=FOLDER, show_default="the benchmark's own", help="Folder to write the table to.")
 @json_option
-def shortcuts(*, name: str, round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
+def shortcuts(*, name: str, round_name: str, data: Path, suite: SuitePath, tables: Path | None, as_json: bool) -> None:
     """What benchmark NAME gives to methods that learn nothing worth learning; all must miss the target.
 
     Writes shortcuts.csv in the folder of the benchmark.
@@ -97,11 +99,20 @@ def shortcuts(*, name: str, round_name: str, data: Path, suite: SuitePath, as_js
     known_benchmark(name, suite)
     with watcher() as reporter:
         rules, found = measure_shortcuts(RunRequest(name, round=round_name, data=data, suite=suite), reporter)
-    write_shortcuts(rules.folder / "shortcuts.csv", found)
+    write_shortcuts(made(tables or rules.folder) / "shortcuts.csv", found)
     if as_json:
         say_json(found)
     else:
         say(table(SHORTCUT_COLUMNS, [(method, f"{value:.4f}") for method, value in found.items()], width()))
+
+
+def made(folder: Path) -> Path:
+    """`folder`, made where it is missing. Raises UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}", hint="Choose another --tables.") from None
+    return folder
 
 
 def _request(name: str, seeds: int, jobs: int, threads: int, out: Path, resume: bool, changes: tuple[str, ...],  # noqa: PLR0917

@@ -22,6 +22,7 @@ from laptime.suite import load
 from laptime.training.data.store import Store
 
 REFERENCE = "reference"
+POINT_FIELDS = ("in", "name", "batch_size", "unit", "values", "hyperparameters")
 FIELDS = ("kind", "seed", "units", "best", "limit", "curve")
 
 
@@ -97,8 +98,8 @@ def read_table(path: Path) -> list[CalibrationRun]:
                 for row in csv.DictReader(file)]
 
 
-def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence[CalibrationRun], folder: Path) -> str:
-    """Put the runs into the benchmark's `rcp.csv` as the point of this round and batch size; returns its name.
+def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence[CalibrationRun], path: Path) -> str:
+    """Put the runs into the table at `path` as the point of this round and batch size; returns its name.
 
     Raises UserError when a reference run never reached the target: such a target is no target.
     """
@@ -106,10 +107,9 @@ def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence
     if missed:
         raise UserError(f"{len(missed)} of {len(runs)} reference runs never reached the target (seed {missed[0]}, ...)",
                         hint="Lower the target of the round or train longer; no point was written.")
-    path, name = folder / "rcp.csv", f"{rules.name}_{rules.round}_{batch_size}"
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        fields, rows = list(reader.fieldnames or ()), [row for row in reader if row["name"] != name]
+    name = f"{rules.name}_{rules.round}_{batch_size}"
+    fields, rows = _points(path)
+    rows = [row for row in rows if row["name"] != name]
     values = " ".join(f"{run.units:g}" for run in runs)
     rows.append(dict.fromkeys(fields, "") | {"in": rules.round, "name": name, "batch_size": str(batch_size),
                                                    "unit": rules.convergence_unit, "values": values})
@@ -119,6 +119,14 @@ def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence
     writer.writerows(rows)
     _write(path, text.getvalue())
     return name
+
+
+def _points(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    if not path.exists():
+        return list(POINT_FIELDS), []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames or ()), list(reader)
 
 
 def reached(curve: Sequence[tuple[float, float]], target: Interval) -> float | None:

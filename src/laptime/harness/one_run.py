@@ -228,6 +228,8 @@ class Run:
         if status == "converged":
             return Outcome(status, self._seconds, "")
         seconds = self._stop_clock(converged=False)
+        if not self.job.request.stop_at_target:
+            return Outcome(status, seconds, f"went on to epoch {self._at.epoch}, as asked")
         return Outcome(status, seconds, f"the target was not reached by epoch {self._at.epoch}, where the run gives up")
 
     def _given_up(self, status: Status, message: str) -> Outcome:

@@ -59,7 +59,7 @@ def test_every_layout_sees_the_same_samples_in_the_same_step(layout, count, epoc
     spread = [list(Spread(batch, ranks, rank, accumulation).steps(order)) for rank in range(ranks)]
     assert all(len(steps) == len(single) == count // batch for steps in spread)
     for number, expected in enumerate(single):
-        seen = np.concatenate([part for steps in spread for part in steps[number]])
+        seen = np.concatenate([spread[rank][number][part] for part in range(accumulation) for rank in range(ranks)])
         assert seen.tolist() == expected.tolist()
     everything = np.concatenate([*single, np.zeros(0, np.int64)])
     assert len(set(everything.tolist())) == len(everything) == count // batch * batch

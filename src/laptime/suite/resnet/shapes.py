@@ -102,8 +102,8 @@ def _object(canvas: Picture, truth: int, stream: Stream, framing: Framing, *, ha
     """The shape of the class with its stripes."""
     _, height, width = canvas.shape
     half = stream.between(*framing.scales) * min(height, width) / (2.0 * WIDEST)
-    frame = Frame.at(height, width, y=height * stream.between(*framing.middle), x=width * stream.between(*framing.middle),
-                     size=half, degrees=stream.integer(*framing.tilts), reach=REACH)
+    y, x = height * stream.between(*framing.middle), width * stream.between(*framing.middle)
+    frame = Frame.at(height, width, y=y, x=x, size=half, degrees=stream.integer(*framing.tilts), reach=REACH)
     shape = list(SHAPES.values())[truth // 2]
     along = frame.v if truth % 2 else frame.u
     lines = stripes(along * half, half * stream.between(*PERIODS), stream.fraction())

@@ -73,9 +73,12 @@ class Spread:
         return self.global_batch_size // (self.ranks * self.accumulation)
 
     def share(self, batch: Indices) -> tuple[Indices, ...]:
-        """This rank's micro-batches of one global batch."""
-        own = batch.reshape(self.ranks, self.accumulation, self.micro_batch_size)[self.rank]
-        return tuple(own)
+        """This rank's micro-batches of one global batch.
+
+        All ranks' micro-batches that are computed together are neighbours in the batch, so that a group of batch-norm
+        statistics over several ranks holds the samples it holds on one.
+        """
+        return tuple(batch.reshape(self.accumulation, self.ranks, self.micro_batch_size)[:, self.rank])
 
     def steps(self, order: Indices) -> Iterator[tuple[Indices, ...]]:
         """This rank's micro-batches of every whole global batch of `order`; the remainder is dropped."""

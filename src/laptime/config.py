@@ -5,6 +5,7 @@ Knows no benchmark and no torch. One override form, `a.b=value`; the value is pa
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from laptime.errors import InvalidConfiguration, UnknownName
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 Switch = Literal["auto", "on", "off"]
+SHOWN_CHARACTERS = 120  # of what a user typed, in a message
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def override(config: Tree, changes: Iterable[str]) -> Tree:
     for change in changes:
         path, separator, text = change.partition("=")
         if not separator:
-            raise InvalidConfiguration(f"expected an override like 'optimizer.lr=0.2', found '{change}'")
-        config = _replaced(config, path.strip().split("."), text.strip(), change)
+            raise InvalidConfiguration(f"expected an override like 'optimizer.lr=0.2', found '{_shown(change)}'")
+        config = _replaced(config, path.strip().split("."), text.strip(), _shown(change))
     return config
 
 
@@ -131,10 +133,16 @@ def flat(config: object, prefix: str = "") -> dict[str, Json]:
     return leaves
 
 
+def _shown(text: object) -> str:
+    """What was typed or read, on one line and not longer than a message can be."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."
+
+
 def _replaced(config: Tree, path: Sequence[str], text: str, change: str) -> Tree:
     names = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
     if path[0] not in names:
-        raise UnknownName(f"unknown setting '{path[0]}' in override '{change}'.{nearest(path[0], names)}",
+        raise UnknownName(f"unknown setting '{_shown(path[0])}' in override '{change}'.{nearest(path[0], names)}",
                           hint=f"Settings here: {', '.join(names)}.")
     old = getattr(config, path[0])
     if len(path) > 1:
@@ -155,7 +163,7 @@ def _parsed(kind: object, text: str, change: str) -> object:
             return _as(option, text, change)
         except ValueError:
             continue
-    raise InvalidConfiguration(f"override '{change}': expected {_describe(kind)}, found '{text}'")
+    raise InvalidConfiguration(f"override '{change}': expected {_describe(kind)}, found '{_shown(text)}'")
 
 
 def _options(kind: object) -> tuple[object, ...]:
@@ -168,7 +176,9 @@ def _as(kind: object, text: str, change: str) -> object:
         return _chosen(text.lower(), {"none": None, "null": None})
     if kind is bool:
         return _chosen(text.lower(), {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False})
-    if kind in (int, float, str, Path):
+    if kind is float:
+        return _finite(float(text))
+    if kind in (int, str, Path):
         return kind(text)
     if get_origin(kind) is Literal:
         return _chosen(text, {str(value): value for value in get_args(kind)})
@@ -176,6 +186,12 @@ def _as(kind: object, text: str, change: str) -> object:
         items = [item for item in text.strip("()[]").split(",") if item.strip()]
         return tuple(_parsed(get_args(kind)[0], item.strip(), change) for item in items)
     raise ValueError(text)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):  # no setting means anything at infinity, and JSON cannot say it
+        raise ValueError(value)
+    return value
 
 
 def _chosen(text: str, table: Mapping[str, object]) -> object:
@@ -194,17 +210,24 @@ def _describe(kind: object) -> str:
 def _from_json(kind: object, data: Json, where: str) -> object:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(data, Mapping):
-            raise InvalidConfiguration(f"expected an object at {where}, found {data!r}")
+            raise InvalidConfiguration(f"expected an object at {where}, found {_shown(repr(data))}")
         hints = get_type_hints(kind)
         unknown = set(data) - set(hints)
         if unknown:
-            raise UnknownName(f"unknown setting '{min(unknown)}' in {where}.{nearest(min(unknown), hints)}")
+            raise UnknownName(f"unknown setting '{_shown(min(unknown))}' in {where}.{nearest(min(unknown), hints)}")
+        missing = [f.name for f in dataclasses.fields(kind) if f.name not in data and _required(f)]
+        if missing:
+            raise InvalidConfiguration(f"expected a setting '{missing[0]}' in {where}, found none")
         return kind(**{name: _from_json(hints[name], value, f"{where}.{name}") for name, value in data.items()})
     if get_origin(kind) is tuple and isinstance(data, Sequence) and not isinstance(data, str):
         return tuple(_from_json(get_args(kind)[0], item, where) for item in data)
     if isinstance(data, str) and Path in _options(kind):
         return Path(data)
     return _checked(kind, data, where)
+
+
+def _required(one: "dataclasses.Field[object]") -> bool:
+    return one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
 
 
 def _checked(kind: object, data: Json, where: str) -> Json:
@@ -215,4 +238,4 @@ def _checked(kind: object, data: Json, where: str) -> Json:
             return float(data)
         if isinstance(option, type) and type(data) is option:
             return data
-    raise InvalidConfiguration(f"expected {_describe(kind)} at {where}, found {data!r}")
+    raise InvalidConfiguration(f"expected {_describe(kind)} at {where}, found {_shown(repr(data))}")

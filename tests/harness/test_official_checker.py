@@ -115,6 +115,7 @@ def test_official_program_prints_success_for_our_log(logs, tmp_path):
 
 @pytest.mark.parametrize("round_name", ["v0.5", "v0.6"])
 def test_old_dialects_are_written_and_read_back(tmp_path, round_name):
+    from laptime.compliance.result import judge_log
     from laptime.log.read import read_log
 
     path = tmp_path / "result_0.txt"
@@ -122,5 +123,7 @@ def test_old_dialects_are_written_and_read_back(tmp_path, round_name):
     assert played_log(path, "resnet", round_name, extra).status == "converged"
     log = read_log(path)
     assert log.problems == ()
+    verdict = judge_log(path, round_name=round_name)
+    assert (verdict.status, verdict.findings) == ("converged", ())
     assert {record.key for record in log.records} >= {"run_start", "run_stop", "eval_accuracy", "opt_name"}
     assert (log.dialect, "init_start" in {r.key for r in log.records}) == (("mlp05", False) if round_name == "v0.5" else ("mll", True))

@@ -49,7 +49,7 @@ def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables: P
     calibration.csv and the point of this round in rcp.csv, both in the folder of the benchmark.
     """
     from laptime.cli.watch import watcher
-    from laptime.harness.calibration import reference_runs, write_reference_point, write_table
+    from laptime.harness.calibration import TABLE, reference_runs, write_reference_point, write_table
     from laptime.harness.preflight import resolve
 
     request = _request(name, seeds, jobs, threads, out / "reference", resume, changes, round_name, data, suite)
@@ -57,7 +57,7 @@ def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables: P
         runs = reference_runs(request, reporter)
     flight = resolve(request)
     folder = made(tables or flight.rules.folder)
-    write_table(folder / "calibration.csv", runs)
+    write_table(folder / TABLE, runs)
     if not changes:
         write_reference_point(flight.rules, flight.config.global_batch_size, runs, folder / "rcp.csv")
     _answer(runs, as_json)
@@ -71,13 +71,13 @@ def faults(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables:
            changes: tuple[str, ...], round_name: str, data: Path, suite: SuitePath, as_json: bool) -> None:
     """Runs of benchmark NAME with faults planted: a target that they reach as fast as sound runs is worth nothing."""
     from laptime.cli.watch import watcher
-    from laptime.harness.calibration import fault_runs, write_table
+    from laptime.harness.calibration import TABLE, fault_runs, write_table
 
     request = _request(name, seeds, jobs, threads, out / "fault", resume, changes, round_name, data, suite)
     rules = rules_in(load_round(round_name, suite), name)
     with watcher() as reporter:
         runs = fault_runs(request, reporter)
-    write_table(made(tables or rules.folder) / "calibration.csv", runs)
+    write_table(made(tables or rules.folder) / TABLE, runs)
     _answer(runs, as_json)
 
 

@@ -22,21 +22,21 @@ from laptime.suite import load
 from laptime.training.data.store import Store
 
 REFERENCE = "reference"
+TABLE = "calibration.csv"
 POINT_FIELDS = ("in", "name", "batch_size", "unit", "values", "hyperparameters")
-FIELDS = ("kind", "seed", "units", "best", "limit", "curve")
+FIELDS = ("kind", "seed", "units", "best", "curve")
 
 
 @dataclass(frozen=True)
 class CalibrationRun:
-    """One run. `units`: evaluation position (in the round's unit) that first met the target, None: never; `curve`: the
-    target's metric at each evaluation; `limit`: the last position evaluated."""
+    """One run. `units`: evaluation position (in the round's unit) that first met the target, None: never; `best`: value
+    of the target's metric; `curve`: (position, value) of every evaluation."""
 
     kind: str
     seed: int
     units: float | None
     best: float
-    limit: float
-    curve: tuple[float, ...]
+    curve: tuple[tuple[float, float], ...]
 
 
 def reference_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
@@ -83,8 +83,8 @@ def write_table(path: Path, runs: Iterable[CalibrationRun]) -> None:
     writer.writerow(FIELDS)
     for run in rows:
         units = "" if run.units is None else f"{run.units:g}"
-        curve = " ".join(f"{value:.4f}" for value in run.curve)
-        writer.writerow([run.kind, run.seed, units, f"{run.best:.4f}", f"{run.limit:g}", curve])
+        curve = " ".join(f"{position:g}:{value:.4f}" for position, value in run.curve)
+        writer.writerow([run.kind, run.seed, units, f"{run.best:.4f}", curve])
     _write(path, text.getvalue())
 
 
@@ -94,7 +94,7 @@ def read_table(path: Path) -> list[CalibrationRun]:
         return []
     with path.open(newline="") as file:
         return [CalibrationRun(row["kind"], int(row["seed"]), float(row["units"]) if row["units"] else None,
-                               float(row["best"]), float(row["limit"]), tuple(map(float, row["curve"].split())))
+                               float(row["best"]), tuple(_point(text) for text in row["curve"].split()))
                 for row in csv.DictReader(file)]
 
 
@@ -146,8 +146,13 @@ def _read(path: Path, kind: str, rules: BenchmarkRules) -> CalibrationRun:
     record = orjson.loads(path.read_bytes())
     metric, target = next(iter(rules.target.items()))
     curve = [(_position(one, rules), float(one["metrics"][metric])) for one in record["evaluations"]]
-    values = tuple(value for _, value in curve)
-    return CalibrationRun(kind, int(record["seed"]), reached(curve, target), max(values), curve[-1][0], values)
+    best = max(value for _, value in curve)
+    return CalibrationRun(kind, int(record["seed"]), reached(curve, target), best, tuple(curve))
+
+
+def _point(text: str) -> tuple[float, float]:
+    position, _, value = text.partition(":")
+    return float(position), float(value)
 
 
 def _position(evaluation: Mapping[str, float], rules: BenchmarkRules) -> float:

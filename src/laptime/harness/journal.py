@@ -41,6 +41,7 @@ class Journal:
         self._block: At | None = None  # where the open block began
         self._epoch: int | None = None  # the open epoch
         self._evaluating: At | None = None
+        self._paused: tuple[At, int] | None = None  # where and when the last evaluation inside an epoch ended
 
     def point(self, moment: str, value: Json, metadata: Mapping[str, Json] | None = None) -> None:
         self._write(moment, value, "POINT_IN_TIME", metadata)
@@ -72,6 +73,7 @@ class Journal:
 
     def event(self, event: Event) -> None:
         """The lines that an event stands for."""
+        self._resume(event.at)
         match event:
             case Epoch(at):
                 self._close_epoch()
@@ -84,8 +86,9 @@ class Journal:
                 self.start("eval_start", self._position(at))
             case Evaluated(at, metrics):
                 self._metrics(at, metrics)
-                self.stop("eval_stop", self._position(at))
+                stamp = self.stop("eval_stop", self._position(at))
                 self._evaluating = None
+                self._paused = None if self._epoch is None else (at, stamp)
             case Note(_, values):
                 self.point("tracked_stats", dict(values))
             case _:
@@ -93,6 +96,7 @@ class Journal:
 
     def finish(self, at: At, *, converged: bool) -> int:
         """Close what is open and end the run."""
+        self._resume(at)
         if self._evaluating is not None:
             self.stop("eval_stop", self._position(self._evaluating))
             self._evaluating = None
@@ -111,6 +115,13 @@ class Journal:
         if self._block is None:
             self._block = at
             self.start("block_start", self._block_metadata(at, length=True))
+
+    def _resume(self, at: At) -> None:
+        """Training went on inside an epoch after an evaluation: a block began where and when that ended."""
+        if self._paused is not None and at.samples > self._paused[0].samples and self._block is None:
+            self._block, stamp = self._paused
+            self.start("block_start", self._block_metadata(self._block, length=True), at_ms=stamp)
+            self._paused = None
 
     def _close_epoch(self) -> None:
         if self._epoch is not None:

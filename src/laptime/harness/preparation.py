@@ -49,13 +49,13 @@ def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener
     listener.message(f"{verb} the data in {root}: {flight.rules.dataset} (not timed)")
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if source is not None:
+            flight.benchmark.prepare(flight.config, source, root)
+        else:
+            flight.benchmark.generate(flight.config, root, DATA_SEED)
     except OSError as error:
-        raise DataProblem(f"cannot write to {root}: {error.strerror}",
+        raise DataProblem(f"cannot write to {root}: {error.strerror} ({error.filename})",
                           hint="Choose another folder with --data.") from None
-    if source is not None:
-        flight.benchmark.prepare(flight.config, source, root)
-    else:
-        flight.benchmark.generate(flight.config, root, DATA_SEED)
 
 
 def _verify(root: Path, manifest: Manifest) -> None:

@@ -4,6 +4,7 @@ Once, for all benchmarks: the warm-up check, equivalence tests, checkpoints and 
 """
 
 import hashlib
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,8 @@ class Saved:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             return cls(content["tensors"], content["generators"], content["counters"])
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError, AttributeError,
+                pickle.UnpicklingError) as error:
             raise DataProblem(f"expected a saved state at {path}, found other ({type(error).__name__})") from error
 
 

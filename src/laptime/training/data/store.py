@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from laptime.config import Json
 from laptime.errors import DataProblem, DataTouchedTooEarly
@@ -57,13 +57,15 @@ class Manifest:
         path = root / MANIFEST
         try:
             content = json.loads(path.read_text())
-            files = {name: FileEntry(int(size), str(checksum), str(kind))
+            files = {_inside(name): FileEntry(int(size), str(checksum), str(kind))
                      for name, (size, checksum, kind) in content["files"].items()}
+            if not isinstance(content["facts"], dict):
+                raise TypeError("facts are not a table")
             return cls(content["name"], content["generator"], content["content_hash"], content["facts"], files)
         except FileNotFoundError:
             raise DataProblem(f"no prepared data at {root} (expected {MANIFEST} there)",
                               hint="Make it with `laptime prepare`.") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataProblem(f"{path} is damaged: {error!r}",
                               hint="Make the data again: `laptime prepare --force`.") from None
 
@@ -106,6 +108,14 @@ class Store:
             raise DataProblem(f"the manifest of '{self.metadata.name}' lists no {kind} file '{name}'",
                               hint="Make the data again: `laptime prepare --force`.")
         return self.root / name
+
+
+def _inside(name: str) -> str:
+    """`name`, a relative path that stays in its folder. Raises ValueError."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"file name '{name}' leaves the folder")
+    return name
 
 
 def checksum(path: Path) -> str:

@@ -8,6 +8,7 @@ import difflib
 import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -235,7 +236,8 @@ def _checked(kind: object, data: Json, where: str) -> Json:
         if get_origin(option) is Literal and data in get_args(option):
             return data
         if option is float and isinstance(data, int | float) and not isinstance(data, bool):
-            return float(data)
+            with suppress(OverflowError, ValueError):
+                return _finite(float(data))
         if isinstance(option, type) and type(data) is option:
             return data
     raise InvalidConfiguration(f"expected {_describe(kind)} at {where}, found {_shown(repr(data))}")

@@ -54,7 +54,7 @@ def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener
         else:
             flight.benchmark.generate(flight.config, root, DATA_SEED)
     except OSError as error:
-        raise DataProblem(f"cannot write to {root}: {error.strerror} ({error.filename})",
+        raise DataProblem(f"cannot make the data in {root}: {error.strerror} ({error.filename})",
                           hint="Choose another folder with --data.") from None
 
 

@@ -56,6 +56,10 @@ class Session(Protocol):
         """Metrics of a checkpoint, where rounds evaluate off the clock."""
 
 
+def anything_goes(config: Config, processes: int) -> None:
+    """The default `Benchmark.validate`: build() finds what cannot run."""
+
+
 @dataclass(frozen=True)
 class Benchmark(Generic[C]):
     """One benchmark. `prepare` and `generate` are untimed and write the same on-disk format.
@@ -64,6 +68,7 @@ class Benchmark(Generic[C]):
     prepare:  (config, source folder, data folder): verify and reformat real data
     generate: (config, data folder, seed): make learnable data in the published layout, then reformat as `prepare` does
     sizes:    pure, before build
+    validate: (configuration, processes): raises InvalidConfiguration before anything is made or built
     build:    model, optimizer and optimizer state; the data door is locked
     """
 
@@ -72,3 +77,4 @@ class Benchmark(Generic[C]):
     generate: Callable[[C, Path, int], None]
     sizes: Callable[[C, Manifest], Sizes]
     build: Callable[[C, Context], Session]
+    validate: Callable[[C, int], None] = anything_goes

@@ -53,7 +53,7 @@ def test_force_makes_the_data_again(request_, made):
 def test_source_is_reformatted(request_, tmp_path):
     listener = Quiet()
     prepare(request_, listener, source=tmp_path)
-    assert listener.messages[0].startswith("reformatting") or listener.messages[0].startswith("making")
+    assert listener.messages[0].startswith("reformatting the data in")
 
 
 def test_flipped_byte_is_found_by_checksum(request_, made):

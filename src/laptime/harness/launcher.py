@@ -11,6 +11,8 @@ from typing import BinaryIO, Protocol
 
 import orjson
 
+from laptime.config import from_json
+from laptime.errors import UserError
 from laptime.harness.one_run import Job, Outcome, Status
 from laptime.harness.progress import RunEvent
 
@@ -73,13 +75,24 @@ def _listen(process: subprocess.Popen[bytes], output: BinaryIO, index: int, list
     assert process.stdout is not None
     for line in process.stdout:
         event = RunEvent.from_line(line)
-        if event is None:
+        ending = _ending(event) if event is not None else None
+        if ending is not None:
+            told = _better(told, ending)
+        elif event is None or event.kind == "end":
             output.write(line)
-        elif event.kind == "end":
-            told = _better(told, Outcome(**orjson.loads(event.text)))
         else:
             listener.event(index, event)
     return told
+
+
+def _ending(event: RunEvent) -> Outcome | None:
+    """The outcome that an event tells, None where it is no ending or says nothing that can be read."""
+    if event.kind != "end":
+        return None
+    try:
+        return from_json(Outcome, orjson.loads(event.text))
+    except (orjson.JSONDecodeError, UserError):
+        return None
 
 
 def _better(told: Outcome | None, new: Outcome) -> Outcome:

@@ -175,10 +175,10 @@ class Run:
         gc.freeze()
         self.journal.stop("init_stop", at_ms=at_ms)
         self._started_ms = self.journal.start("run_start", at_ms=at_ms)
-        self.journal.point("train_loop", None)
 
     def _train(self, session: Session, plan: Plan) -> Outcome:
         self.store.unlock()
+        self.journal.point("train_loop", None)
         meter = Meter(self.flight.rules, plan, self.emit)
         events = session.train()
         try:

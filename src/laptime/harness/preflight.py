@@ -4,9 +4,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from laptime.benchmark import Benchmark
-from laptime.config import Config, Json, RunRequest, nearest, override
+from laptime.config import Config, Json, RunRequest, flat, nearest, override
 from laptime.errors import IllegalRun, InvalidConfiguration, UnknownName
 from laptime.events import Cadence, Plan, Point, Sizes
 from laptime.rules.formula import Formula
@@ -14,6 +15,7 @@ from laptime.rules.load import load_round
 from laptime.rules.model import BenchmarkRules, Evaluations, Round
 from laptime.suite import load
 
+ALWAYS_FREE = ("parallel.*", "speed.*")  # how a run is computed, not what
 HARNESS_LIMIT_EPOCHS = 1000.0  # where neither rules nor configuration say when to give up
 
 
@@ -33,8 +35,11 @@ def resolve(request: RunRequest) -> Preflight:
     round_ = load_round(request.round, request.suite)
     rules = rules_of(round_, request)
     benchmark: Benchmark[Config] = load(request.benchmark, "benchmark", request.suite).BENCHMARK
-    config = override(benchmark.presets[rules.preset](), request.overrides)
-    _allowed_settings(rules, config, request)
+    preset = benchmark.presets[rules.preset]()
+    config = override(preset, request.overrides)
+    benchmark.validate(config, request.nproc)
+    if request.division == "closed" and request.seed is None:
+        refuse_illegal([*_fixed_settings(rules, preset, config), *_allowed_settings(rules, config)], rules)
     return Preflight(request, round_, rules, benchmark, config)
 
 
@@ -110,11 +115,20 @@ def _number(formula: Formula, names: Mapping[str, object]) -> float:
     return value
 
 
-def _allowed_settings(rules: BenchmarkRules, config: Config, request: RunRequest) -> None:
-    """Settings that the rules restrict although no log line carries them."""
-    names = numbers(config)
+def _fixed_settings(rules: BenchmarkRules, preset: Config, config: Config) -> list[str]:
+    """Settings that a closed run changed although the rules leave them to the reference."""
+    mine, theirs = flat(config), flat(preset)
+    patterns = (*rules.free, *ALWAYS_FREE)
+    return [f"{name} is {mine[name]}, expected {theirs[name]} as in the reference" for name in mine
+            if mine[name] != theirs[name] and not any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _allowed_settings(rules: BenchmarkRules, config: Config) -> list[str]:
+    """Settings out of the range that the rules give them although no log line carries them."""
+    names, found = numbers(config), []
     for name, constraint in rules.settings.items():
         value = names.get(name)
         problem = constraint.violation(value if isinstance(value, int | float) else None, names)
-        if problem and request.division == "closed" and request.seed is None:
-            raise IllegalRun(f"setting {name} {problem} (round {rules.round})")
+        if problem:
+            found.append(f"{name} {problem}")
+    return found

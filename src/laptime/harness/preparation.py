@@ -31,12 +31,23 @@ def prepare(request: RunRequest, listener: Listener, *, source: Path | None = No
     """
     flight = resolve(request)
     root = data_folder(flight)
-    if force or not (root / MANIFEST).is_file():
+    if force or not (root / MANIFEST).is_file() or _outdated(flight, root):
         _make(flight, root, source, listener)
     manifest = Manifest.load(root)
     _verify(root, manifest)
     flight.benchmark.sizes(flight.config, manifest)
     return root
+
+
+def _outdated(flight: Preflight, root: Path) -> bool:
+    """Whether generated data is of another configuration: it is simply made again. Published data never is."""
+    if flight.rules.data != "generated":
+        return False
+    try:
+        flight.benchmark.sizes(flight.config, Manifest.load(root))
+    except DataProblem:
+        return True
+    return False
 
 
 def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener) -> None:
@@ -45,7 +56,7 @@ def _make(flight: Preflight, root: Path, source: Path | None, listener: Listener
         raise DataProblem(f"no prepared {flight.rules.dataset} at {root}",
                           hint=f"Download it, then: laptime prepare {flight.rules.name} --round {flight.round.name} "
                                f"--source FOLDER (see the benchmark's README).")
-    verb = "making" if generated else "reformatting"
+    verb = "making" if source is None else "reformatting"
     listener.message(f"{verb} the data in {root}: {flight.rules.dataset} (not timed)")
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         tensors=keys.tensors(file.tables("tensors"), scope),
         references=keys.reference_points(folder / "rcp.csv", scope),
         excepts=excepts, folder=folder, settings=_settings(fields.table("settings"), target),
+        free=fields.texts("free", ["*"]),
     )
     for name in ("in", "like", "excepts", "log_name"):
         fields.json(name)

@@ -138,6 +138,7 @@ class BenchmarkRules:
     references: tuple[ReferencePoint, ...]
     excepts: Mapping[str, str]  # for derived rounds: key -> reason
     folder: Path
+    free: tuple[str, ...] = ("*",)  # settings that a closed run may change (patterns); the others stay as in the preset
     data: Literal["published", "generated"] = "published"  # where the data set of this round comes from
     settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
 

@@ -143,7 +143,7 @@ PRESETS: Mapping[str, Callable[[], ResNetConfig]] = {"full": full, "v0.5": v0_5,
 FAULTS: Mapping[str, tuple[str, ...]] = {
     "shuffled labels": ("data.shuffle_labels=true",),
     "batch norm off": ("model.norm=false",),
-    "learning rate x10": ("optimizer.base_learning_rate=50",),
+    "learning rate x10": (f"optimizer.base_learning_rate={10 * mini().optimizer.base_learning_rate:g}",),
     "momentum form swapped": ("optimizer.momentum_form=outside",),
     "augmentation removed": ("data.augment=false",),
 }
@@ -161,16 +161,41 @@ def validate(config: ResNetConfig, processes: int) -> None:
                                    f"{config.data.train_images}, found {config.global_batch_size}")
     _check_model(config.model)
     _check_schedule(config.schedule)
+    _check_data(config.data, config.model.classes)
     if not 0 <= config.evaluation_offset <= 3:  # benchmark-specific rules: offset 0, 1, 2 or 3
         raise InvalidConfiguration(f"expected evaluation_offset from 0 to 3, found {config.evaluation_offset}")
     if not 0 <= config.label_smoothing < 1:
         raise InvalidConfiguration(f"expected label_smoothing in [0, 1), found {config.label_smoothing}")
 
 
+def _check_data(data: DataConfig, classes: int) -> None:
+    """Sizes that can be read, and ranges that can be drawn from."""
+    at_least_one = ("train_images", "eval_images", "crop", "eval_batch_size")
+    _expect(all(getattr(data, name) >= 1 for name in at_least_one) and data.cache_bytes >= 0,
+            f"data.{', data.'.join(at_least_one)} of at least 1",
+            ", ".join(str(getattr(data, name)) for name in at_least_one))
+    _expect(data.eval_resize >= data.crop, f"data.eval_resize of at least data.crop = {data.crop}", data.eval_resize)
+    _expect(0 < data.area_low <= data.area_high <= 1, "0 < data.area_low <= data.area_high <= 1",
+            f"{data.area_low} and {data.area_high}")
+    _expect(0 < data.aspect_low <= data.aspect_high, "0 < data.aspect_low <= data.aspect_high",
+            f"{data.aspect_low} and {data.aspect_high}")
+    _expect(len(data.mean) == 3, "three values in data.mean", len(data.mean))
+    _expect(8 <= data.image_low <= data.image_high <= 4096, "8 <= data.image_low <= data.image_high <= 4096",
+            f"{data.image_low} and {data.image_high}")
+    _expect(0 <= data.label_noise < 1 and (data.label_noise == 0 or classes > 1), "data.label_noise in [0, 1)",
+            data.label_noise)
+    _expect(0 <= data.hardness <= 2, "data.hardness from 0 to 2", data.hardness)
+
+
+def _expect(holds: bool, expected: str, found: object) -> None:
+    if not holds:
+        raise InvalidConfiguration(f"expected {expected}, found {found}")
+
+
 def _check_model(model: ModelConfig) -> None:
-    if min(model.width, model.classes, len(model.blocks), *model.blocks) < 1:
-        raise InvalidConfiguration(f"expected model.width, model.classes and model.blocks of at least 1 each, "
-                                   f"found {model.width}, {model.classes}, {model.blocks}")
+    if min(model.width, model.classes, len(model.blocks), *model.blocks, model.norm_span) < 1:
+        raise InvalidConfiguration(f"expected model.width, model.classes, model.norm_span and model.blocks of at least "
+                                   f"1 each, found {model.width}, {model.classes}, {model.norm_span}, {model.blocks}")
 
 
 def _check_schedule(schedule: ScheduleConfig) -> None:

@@ -34,6 +34,7 @@ from laptime.training.loop import Batch
 from laptime.training.seeds import Seeds
 
 NAME = "ilsvrc2012"
+GENERATED = "-generated"  # end of the name of a data set that was drawn
 AHEAD = 3  # batches made before they are asked for
 UNPACKED = "published-"  # prefix of the folder that generated files pass through
 SHUFFLED_LABELS_KEY = 20122012  # of the fixed permutation of the planted fault
@@ -64,7 +65,15 @@ def generate(config: ResNetConfig, root: Path, seed: int) -> None:
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as folder:
         content_hash = write_published(config, Path(folder), seed)
-        reformat(config, Path(folder), root, name=f"{NAME}-generated", generator=GENERATOR, content_hash=content_hash)
+        reformat(config, Path(folder), root, name=NAME + GENERATED, generator=recipe(config),
+                 content_hash=content_hash)
+
+
+def recipe(config: ResNetConfig) -> str:
+    """What generated data was made by: another recipe makes another data set."""
+    data = config.data
+    return (f"{GENERATOR}, {data.image_low}-{data.image_high} px, label noise {data.label_noise:g}, "
+            f"hardness {data.hardness:g}")
 
 
 def sizes(config: ResNetConfig, manifest: Manifest) -> Sizes:
@@ -78,7 +87,10 @@ def sizes(config: ResNetConfig, manifest: Manifest) -> Sizes:
                                      ("model.classes", config.model.classes, manifest.count("classes"))):
         if expected != found:
             raise DataProblem(f"expected {setting}={expected} by the configuration, found {found} in '{manifest.name}'",
-                              hint="Make the data for this configuration with `laptime prepare`.")
+                              hint="Make the data for this configuration with `laptime prepare --force`.")
+    if manifest.name.endswith(GENERATED) and manifest.generator != recipe(config):
+        raise DataProblem(f"expected data made by '{recipe(config)}', found '{manifest.generator}'",
+                          hint="Make the data for this configuration with `laptime prepare --force`.")
     per_epoch = steps_per_epoch(config, manifest) * config.global_batch_size
     return Sizes(train, evaluation, per_epoch, limit_epochs=config.schedule.train_epochs)
 

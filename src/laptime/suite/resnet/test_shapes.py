@@ -39,7 +39,7 @@ for index in range(24):
     digest.update(f"{made.image.shape} {made.label} {made.truth}".encode() + made.image.tobytes())
 print(digest.hexdigest(), *(name for name in offered if found.get(name)))
 """
-GOLDEN = "44b59136841a7797be69844f7f476cb8"  # of GOLDEN_PROGRAM; the same with numpy 1.26.4 and 2.4.6, Python 3.11 and 3.12
+GOLDEN = "31ce4b7202358651c42d97ef5a9d6518"  # of GOLDEN_PROGRAM, numpy 2.4.6; with and without its vector features
 
 
 def drawn_elsewhere(disabled=()):
@@ -66,7 +66,8 @@ def test_generation_repeats_and_depends_on_its_seed(tmp_path):
     again, first, other = (Manifest.load(folder) for folder in sorted(tmp_path.iterdir()))
     assert first == again
     assert first.content_hash != other.content_hash
-    assert first.generator == shapes.GENERATOR
+    assert first.generator == data.recipe(small())
+    assert first.generator.startswith(shapes.GENERATOR)
     assert not list(tmp_path.glob("*/published-*"))
 
 

@@ -48,6 +48,14 @@ class IllegalRun(UserError):
     exit_code = FINDINGS
 
 
+class Incomplete(UserError):
+    """Something that was stopped before it was whole. `exit_code`: as the stop asks for."""
+
+    def __init__(self, message: str, *, exit_code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
 class RunFailed(UserError):
     """A run that ended without an outcome: killed, out of memory, disk full."""
 

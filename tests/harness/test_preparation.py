@@ -95,15 +95,26 @@ def test_several_problems_are_told_as_one_and_a_number(request_, made):
     refused(request_, r"a\.bin is missing \(and 1 more\)")
 
 
-def test_manifest_without_the_facts_a_benchmark_needs_is_refused(request_, made):
-    text = (made / "manifest.json").read_text()
-    (made / "manifest.json").write_text(text.replace("train_samples", "trained"))
-    refused(request_, "expected a whole number 'train_samples'")
+DAMAGES = {"half": lambda text: text[:40], "facts missing": lambda text: text.replace("train_samples", "trained"), "empty": lambda text: ""}
 
 
-def test_damaged_manifest_is_not_made_anew_behind_ones_back(request_, made):
-    (made / "manifest.json").write_text("{")
-    refused(request_, r"manifest\.json is damaged")
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_generated_data_with_a_damaged_manifest_are_made_again(request_, made, damage):
+    sound = (made / "manifest.json").read_text()
+    (made / "manifest.json").write_text(damage(sound))
+    listener = Quiet()
+    prepare(request_, listener)
+    assert (made / "manifest.json").read_text() == sound
+    assert len(listener.messages) == 1
+
+
+def test_published_data_with_a_damaged_manifest_are_left_alone(tmp_path):
+    request = RunRequest("resnet", round="v4.0", data=tmp_path)
+    root = data_folder(resolve(request))
+    root.mkdir(parents=True)
+    (root / "manifest.json").write_text("{")
+    refused(request, r"manifest\.json is damaged")
+    assert (root / "manifest.json").read_text() == "{"
 
 
 def test_data_that_cannot_be_generated_say_how_to_get_them(tmp_path):

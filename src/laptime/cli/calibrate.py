@@ -59,7 +59,7 @@ def make(*, name: str, seeds: int, jobs: int, threads: int, out: Path, tables: P
     folder = made(tables or flight.rules.folder)
     write_table(folder / TABLE, runs)
     if not changes:
-        write_reference_point(flight.rules, flight.config.global_batch_size, runs, folder / "rcp.csv")
+        write_reference_point(flight.rules, flight.config, runs, folder / "rcp.csv")
     _answer(runs, as_json)
 
 

@@ -16,6 +16,7 @@ from laptime.config import nearest
 from laptime.errors import FINE, INTERRUPTED, RUN_FAILED, WRONG_USE, UnknownName, UserError
 
 BROKEN_PIPE = 141  # as shells report SIGPIPE: whoever read the answer has seen enough
+LONGEST_LINE = 1000  # characters of a message
 EXTRAS = {"torch": "train", "numpy": "train", "simplejpeg": "train", "matplotlib": "plot", "transformers": "dev"}
 
 # In the order of the work: name -> (module, what it does). `laptime --help` shows this table and imports none of it.
@@ -107,10 +108,16 @@ def _explained(error: BaseException) -> int:
 
 def _tell(message: str, hint: str, code: int) -> int:
     """One line, and one more where there is something to do about it."""
-    print(f"laptime: {' '.join(message.split())}", file=sys.stderr)
+    print(f"laptime: {_line(message)}", file=sys.stderr)
     if hint:
-        print(f"  {' '.join(hint.split())}", file=sys.stderr)
+        print(f"  {_line(hint)}", file=sys.stderr)
     return code
+
+
+def _line(text: str) -> str:
+    """`text` on one line of bearable length, without what a terminal would obey: it may quote anything."""
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in " ".join(text.split()))
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "..."
 
 
 def _help_hint(error: click.ClickException) -> str:

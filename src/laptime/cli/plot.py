@@ -50,7 +50,7 @@ def reference_curves(rules: BenchmarkRules) -> list[Curve]:
     """One curve per reference run, up to where it met the target. Raises UserError where there is no table."""
     from laptime.harness.calibration import REFERENCE, TABLE, read_table
 
-    runs = [run for run in read_table(rules.folder / TABLE) if run.kind == REFERENCE]
+    runs = [run for run in read_table(rules.folder / TABLE) if (run.round, run.kind) == (rules.round, REFERENCE)]
     if not runs:
         raise UserError(f"expected reference runs in {rules.folder / TABLE}, found none",
                         hint=f"Make them: laptime rcp make {rules.name} --round {rules.round}")

@@ -8,12 +8,13 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import orjson
 
-from laptime.config import Config, RunRequest
-from laptime.errors import UserError
+from laptime.config import Config, RunRequest, flat
+from laptime.errors import FINE, NOT_CONVERGED, Incomplete, UserError
 from laptime.harness.preflight import resolve
 from laptime.harness.preparation import Listener, prepare
 from laptime.harness.runset import Reporter, run_set
@@ -24,7 +25,7 @@ from laptime.training.data.store import Store
 REFERENCE = "reference"
 TABLE = "calibration.csv"
 POINT_FIELDS = ("in", "name", "batch_size", "unit", "values", "hyperparameters")
-FIELDS = ("kind", "seed", "units", "best", "curve")
+FIELDS = ("round", "kind", "seed", "units", "best", "curve")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class CalibrationRun:
     """One run. `units`: evaluation position (in the round's unit) that first met the target, None: never; `best`: value
     of the target's metric; `curve`: (position, value) of every evaluation."""
 
+    round: str
     kind: str
     seed: int
     units: float | None
@@ -40,19 +42,25 @@ class CalibrationRun:
 
 
 def reference_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
-    """Make (or complete) the reference runs of a request and read them."""
+    """Make (or complete) the reference runs of a request and read them.
+
+    Raises Incomplete when they were interrupted, UserError for an official round: its points are published.
+    """
+    if resolve(request).round.kind != "house":
+        raise UserError(f"expected a house round, found {request.round}: the points of official rounds are published",
+                        hint="See: laptime rcp show")
     return _made(replace(request, stop_at_target=False), REFERENCE, reporter)
 
 
 def fault_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
-    """Make (or complete) the runs of every planted fault of a benchmark, each under its own folder."""
+    """Make (or complete) the runs of every planted fault of a benchmark, each in a folder of its own below `out`."""
     faults: Mapping[str, Sequence[str]] = load(request.benchmark, "config", request.suite).FAULTS
     assert request.out is not None
     runs: list[CalibrationRun] = []
     for name, overrides in faults.items():
         reporter.message(f"planted fault: {name} ({', '.join(overrides)})")
         broken = replace(request, division="open", overrides=(*request.overrides, *overrides),
-                         out=request.out.parent / f"{request.out.name}-{name.replace(' ', '-')}")
+                         out=request.out / name.replace(" ", "-"))
         runs += _made(broken, name, reporter)
     return runs
 
@@ -74,17 +82,17 @@ def write_shortcuts(path: Path, found: Mapping[str, float]) -> None:
 
 
 def write_table(path: Path, runs: Iterable[CalibrationRun]) -> None:
-    """Replace, in a calibration table, the rows of the kinds that `runs` has."""
+    """Replace, in a calibration table, the rows of the rounds and kinds that `runs` has."""
     runs = list(runs)
-    kinds = {run.kind for run in runs}
-    rows = [row for row in read_table(path) if row.kind not in kinds] + runs
+    kinds = {(run.round, run.kind) for run in runs}
+    rows = [row for row in read_table(path) if (row.round, row.kind) not in kinds] + runs
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)
     for run in rows:
         units = "" if run.units is None else f"{run.units:g}"
         curve = " ".join(f"{position:g}:{value:.4f}" for position, value in run.curve)
-        writer.writerow([run.kind, run.seed, units, f"{run.best:.4f}", curve])
+        writer.writerow([run.round, run.kind, run.seed, units, f"{run.best:.4f}", curve])
     _write(path, text.getvalue())
 
 
@@ -93,12 +101,10 @@ def read_table(path: Path) -> list[CalibrationRun]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [CalibrationRun(row["kind"], int(row["seed"]), float(row["units"]) if row["units"] else None,
-                               float(row["best"]), tuple(_point(text) for text in row["curve"].split()))
-                for row in csv.DictReader(file)]
+        return [_row(row) for row in csv.DictReader(file)]
 
 
-def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence[CalibrationRun], path: Path) -> str:
+def write_reference_point(rules: BenchmarkRules, config: Config, runs: Sequence[CalibrationRun], path: Path) -> str:
     """Put the runs into the table at `path` as the point of this round and batch size; returns its name.
 
     Raises UserError when a reference run never reached the target: such a target is no target.
@@ -107,12 +113,13 @@ def write_reference_point(rules: BenchmarkRules, batch_size: int, runs: Sequence
     if missed:
         raise UserError(f"{len(missed)} of {len(runs)} reference runs never reached the target (seed {missed[0]}, ...)",
                         hint="Lower the target of the round or train longer; no point was written.")
-    name = f"{rules.name}_{rules.round}_{batch_size}"
+    name = f"{rules.name}_{rules.round}_{config.global_batch_size}"
     fields, rows = _points(path)
     rows = [row for row in rows if row["name"] != name]
     values = " ".join(f"{run.units:g}" for run in runs)
-    rows.append(dict.fromkeys(fields, "") | {"in": rules.round, "name": name, "batch_size": str(batch_size),
-                                                   "unit": rules.convergence_unit, "values": values})
+    rows.append(dict.fromkeys(fields, "") | {
+        "in": rules.round, "name": name, "batch_size": str(config.global_batch_size), "unit": rules.convergence_unit,
+        "values": values, "hyperparameters": _free(rules, config)})
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
@@ -134,8 +141,16 @@ def reached(curve: Sequence[tuple[float, float]], target: Interval) -> float | N
     return next((position for position, value in curve if target.contains(value)), None)
 
 
+def _free(rules: BenchmarkRules, config: Config) -> str:
+    """The settings that a closed run may change, as the reference runs had them."""
+    leaves = flat(config).items()
+    return ";".join(f"{name}={value}" for name, value in leaves if any(fnmatchcase(name, one) for one in rules.free))
+
+
 def _made(request: RunRequest, kind: str, reporter: Reporter) -> list[CalibrationRun]:
     outcome = run_set(request, reporter)
+    if outcome.exit_code not in (FINE, NOT_CONVERGED):
+        raise Incomplete(outcome.message, exit_code=outcome.exit_code, hint="Add --resume to go on.")
     rules = resolve(request).rules
     return [_read(path, kind, rules) for path in sorted(outcome.folder.glob("record_*.json"), key=_number)
             if (outcome.folder / f"result_{_number(path)}.txt").exists()]
@@ -147,7 +162,13 @@ def _read(path: Path, kind: str, rules: BenchmarkRules) -> CalibrationRun:
     metric, target = next(iter(rules.target.items()))
     curve = [(_position(one, rules), float(one["metrics"][metric])) for one in record["evaluations"]]
     best = max(value for _, value in curve)
-    return CalibrationRun(kind, int(record["seed"]), reached(curve, target), best, tuple(curve))
+    return CalibrationRun(rules.round, kind, int(record["seed"]), reached(curve, target), best, tuple(curve))
+
+
+def _row(row: Mapping[str, str]) -> CalibrationRun:
+    units = float(row["units"]) if row["units"] else None
+    return CalibrationRun(row["round"], row["kind"], int(row["seed"]), units, float(row["best"]),
+                          tuple(_point(text) for text in row["curve"].split()))
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -54,6 +54,11 @@ CATALOGUE: Mapping[str, RuleText] = {
         "The suite has a folder with the rules of this benchmark for this round.",
         "Without its rules a log can be read but not judged.",
         "suite of the round", "Give a folder with its rules by --suite, or judge this benchmark elsewhere."),
+    "round-differs": RuleText(
+        "A log is judged by its own round",
+        "The round that a log names is the round it is judged by, and the round in its path if there is one.",
+        "Rules differ from round to round; a verdict by another one says little about the run.",
+        "the log's own line", "Leave out --round, or move the log to the folder of its round."),
     "clock-order": RuleText(
         "Initialisation, run and training come in this order",
         "init_start before init_stop before run_start; blocks and run_stop after run_start.",
@@ -183,7 +188,7 @@ CATALOGUE: Mapping[str, RuleText] = {
         RUNS, "Make the runs that are missing; do not select runs."),
     "run-mixture": RuleText(
         "All runs of a result are of one kind",
-        "Benchmark, division and batch size agree over the runs of a result.",
+        "Round, benchmark, division, batch size and data set agree over the runs of a result.",
         "The score is the mean over repetitions of one and the same measurement.",
         RUNS, "Put runs of different configurations into different folders."),
     "too-many-failures": RuleText(
@@ -199,8 +204,14 @@ CATALOGUE: Mapping[str, RuleText] = {
         "Look for a departure from the reference, or submit reference points for this batch size."),
     "scaling-file": RuleText(
         "The scaling file holds a factor",
-        "scaling.json, where there is one, is an object with a positive number scaling_factor.",
+        "scaling.json, where there is one, is a small file (no link) with an object whose scaling_factor is a number "
+        "of at least 1.",
         "The score is multiplied by it.",
+        "submission rules, score scaling", "Write the file with the factor of the convergence check, or remove it."),
+    "scaling-differs": RuleText(
+        "The scaling file holds the factor of the convergence check",
+        "The factor in scaling.json is the one that the convergence check gives (to one in a million).",
+        "A committee may set another factor; otherwise the file belongs to other logs.",
         "submission rules, score scaling", "Write the file with the factor of the convergence check, or remove it."),
     "folder-benchmark": RuleText(
         "Logs lie in the folder of their benchmark",

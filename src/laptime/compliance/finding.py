@@ -1,4 +1,4 @@
-"""What a check has to say: a finding, printed as a compiler would."""
+"""What a check has to say: a finding, printed as a compiler would; and text of logs made fit to be shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,8 +28,22 @@ class Finding:
         place = f"{self.path.name}:{self.line}" if self.line else self.path.name
         source = f" ({self.source})" if self.source else ""
         line = f"{place}: {self.severity} {self.rule}: {self.message}{source}"
-        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)  # logs may hold anything
+        return printable(line)
 
     def to_json(self) -> Mapping[str, Json]:
         return {"rule": self.rule, "severity": self.severity, "message": self.message, "path": str(self.path),
                 "line": self.line, "source": self.source, "fix": self.fix}
+
+
+def printable(text: str) -> str:
+    """`text` with everything that is no printable sign escaped: logs and file names may hold anything."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def shown(value: Json) -> str:
+    """A logged value in a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "a very large integer"
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -5,9 +5,9 @@ Submission package facts, sections 4 and 5.
 
 from collections.abc import Iterator, Sequence
 
-from laptime.compliance.finding import Finding
+from laptime.compliance.finding import Finding, shown
+from laptime.compliance.rounds import data_hash, round_in
 from laptime.compliance.run import Run, catalogued
-from laptime.config import Json
 from laptime.layout import ResultFolder
 from laptime.log.record import Record
 
@@ -15,8 +15,9 @@ _Seed = tuple[str, str, str]
 
 
 def check_folder(folder: ResultFolder, runs: Sequence[Run]) -> Iterator[Finding]:
-    """Everything that needs more than one log, or the path. `runs` is not empty."""
+    """Everything that needs more than one log, or the path. `runs` is not empty; empty logs are not compared."""
     wanted, found = runs[0].rules.runs, len(folder.logs)
+    runs = [run for run in runs if run.log.records] or runs
     if found != wanted:
         yield catalogued("run-count", f"expected {wanted} runs, found {found}", folder.path)
     yield from _mixture(runs)
@@ -34,11 +35,15 @@ def batch_size(run: Run) -> float | None:
 def _mixture(runs: Sequence[Run]) -> Iterator[Finding]:
     first = runs[0]
     for run in runs[1:]:
-        for name, mine, other in (("benchmark", run.rules.name, first.rules.name),
-                                  ("division", run.division, first.division),
-                                  ("batch size", batch_size(run), batch_size(first))):
+        for (name, mine), (_, other) in zip(_kind(run), _kind(first), strict=True):
             if mine != other:
-                yield run.finding("run-mixture", f"{name} is {mine!r}, {first.path.name} has {other!r}")
+                yield run.finding("run-mixture", f"{name} is {shown(mine)}, {first.path.name} has {shown(other)}")
+
+
+def _kind(run: Run) -> tuple[tuple[str, str | float | None], ...]:
+    """What all runs of a result have in common."""
+    return (("benchmark", run.rules.name), ("division", run.division), ("batch size", batch_size(run)),
+            ("round", round_in(run.log) or run.round.name), ("data hash", data_hash(run.log)))
 
 
 def _seeds(runs: Sequence[Run]) -> Iterator[Finding]:
@@ -53,10 +58,10 @@ def _seeds(runs: Sequence[Run]) -> Iterator[Finding]:
         for record in run.of("seed"):
             mark = _mark(record)
             if mark in told:
-                yield run.finding("seed-twice", f"seed {_shown(record.value)} is logged again from the same line "
+                yield run.finding("seed-twice", f"seed {shown(record.value)} is logged again from the same line "
                                                 "of code", record.line, "warning")
             elif mark in owners and record.value is not None:
-                yield run.finding("seed-repeated", f"seed {_shown(record.value)} is also that of "
+                yield run.finding("seed-repeated", f"seed {shown(record.value)} is also that of "
                                                    f"{owners[mark].path.name}", record.line,
                                   "error" if run.round.seeds_required else "warning")
             told.add(mark)
@@ -82,7 +87,7 @@ def _place(folder: ResultFolder, runs: Sequence[Run]) -> Iterator[Finding]:
                                               f"'{folder.benchmark}'", _line(run, "submission_benchmark"))
     submitter = run.names.get(run.round.vocabulary.get("submission_org", ""))
     if folder.submitter and isinstance(submitter, str) and not _alike(submitter, folder.submitter):
-        yield run.finding("folder-submitter", f"the log says organisation {_shown(submitter)}, the folder is "
+        yield run.finding("folder-submitter", f"the log says organisation {shown(submitter)}, the folder is "
                                               f"'{folder.submitter}'", _line(run, "submission_org"), "note")
 
 
@@ -93,8 +98,3 @@ def _alike(one: str, other: str) -> bool:
 
 def _line(run: Run, moment: str) -> int:
     return next((record.line for record in run.of(moment)), 0)
-
-
-def _shown(value: Json) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

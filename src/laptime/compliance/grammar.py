@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 
 from laptime.compliance.finding import Finding
-from laptime.compliance.run import Run
+from laptime.compliance.run import catalogued
+from laptime.log.read import Log
+from laptime.rules.model import Round
 
 
-def check_grammar(run: Run) -> Iterator[Finding]:
-    for problem in run.log.problems:
+def check_grammar(log: Log, round_: Round) -> Iterator[Finding]:
+    for problem in log.problems:
         if problem.harmless:
-            yield run.finding("log-odd", problem.text, problem.line, "warning")
+            yield catalogued("log-odd", problem.text, log.path, problem.line, "warning")
         else:
-            yield run.finding("log-grammar", problem.text, problem.line)
-    if not run.log.records:
-        yield run.finding("log-empty", "no log lines found")
-    elif run.log.dialect != run.round.dialect:
-        yield run.finding("log-dialect", f"the log is in the {run.log.dialect} dialect, "
-                                         f"round {run.round.name} uses {run.round.dialect}")
+            yield catalogued("log-grammar", problem.text, log.path, problem.line)
+    if not log.records:
+        yield catalogued("log-empty", "no log lines found", log.path)
+    elif log.dialect != round_.dialect:
+        yield catalogued("log-dialect", f"the log is in the {log.dialect} dialect, "
+                                        f"round {round_.name} uses {round_.dialect}", log.path)

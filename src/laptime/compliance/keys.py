@@ -5,9 +5,8 @@ The rules are data; this file knows only their form. Counts and overriding follo
 
 from collections.abc import Iterator, Sequence
 
-from laptime.compliance.finding import Finding, Severity
+from laptime.compliance.finding import Finding, Severity, shown
 from laptime.compliance.run import Run
-from laptime.config import Json
 from laptime.log.record import Record
 from laptime.rules.constraints import Constraint
 from laptime.rules.formula import same
@@ -53,7 +52,7 @@ def _repeated(run: Run, rule: KeyRule) -> Finding:
         return _finding(run, rule, f"expected {rule.key} once, found it {len(records)} times with one value",
                         records[1].line, "warning")
     return _finding(run, rule, f"expected {rule.key} once, found it {len(records)} times with different values "
-                               f"({_shown(records[0].value)}, {_shown(differing[0].value)})", differing[0].line)
+                               f"({shown(records[0].value)}, {shown(differing[0].value)})", differing[0].line)
 
 
 def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
@@ -62,11 +61,12 @@ def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
         return
     if rule.occurrences == "any":
         if all(_violation(run, rule.constraint, record) for record in records):
-            yield _finding(run, rule, f"no {rule.key} line satisfies: {rule.constraint}", records[-1].line)
+            yield _finding(run, rule, f"no {rule.key} line satisfies: {rule.constraint}", records[-1].line,
+                           rule.severity)
         return
     for record in records:
         if violation := _violation(run, rule.constraint, record):
-            yield _finding(run, rule, f"{rule.key} {violation}{_condition(rule)}", record.line)
+            yield _finding(run, rule, f"{rule.key} {violation}{_condition(rule)}", record.line, rule.severity)
         if rule.key.startswith("submission_"):
             return  # the official checker looks at the first only; later ones are found by their count
 
@@ -85,8 +85,3 @@ def _finding(run: Run, rule: KeyRule, message: str, line: int = 0, severity: Sev
              fix: str = "") -> Finding:
     return Finding(rule.id, severity, message, run.path, line, rule.source,
                    fix or f"Log {rule.key} as the rule asks: {rule.constraint}.")
-
-
-def _shown(value: Json) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -3,7 +3,6 @@
 Needs no terminal and no training: the command line, the results store and the packager all ask here.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,16 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from laptime import config
-from laptime.compliance import clock, folder, grammar, keys, numbering, order, tensors
+from laptime.compliance import clock, folder, grammar, keys, numbering, order, scaling, tensors
 from laptime.compliance import outcome as outcomes
 from laptime.compliance.finding import Finding, Level
+from laptime.compliance.rounds import check_round, round_of, rounds_of
 from laptime.compliance.run import Run, catalogued
 from laptime.config import Json, SuitePath, nearest
-from laptime.errors import UserError
-from laptime.layout import ResultFolder, find_results, rounds_in_path
+from laptime.layout import ResultFolder, find_results
 from laptime.log.read import Log, read_log
-from laptime.log.record import ROUND_KEY
-from laptime.rules.load import by_log_name, load_round, resolve, round_names
+from laptime.rules.load import by_log_name, load_round
 from laptime.rules.model import BenchmarkRules, Round
 from laptime.scoring.olympic import mean, olympic, olympic_mean, run_minutes
 from laptime.scoring.rcp import RcpDecision, check_convergence
@@ -119,7 +117,7 @@ def judge_log(path: Path, *, round_name: str | None = None, level: Level = "rule
     """One log under the rules of its round. Raises UserError when the file cannot be read or its round is unknown."""
     log = read_log(path)
     round_ = load_round(round_of(log, round_name), suite)
-    return _judge(log, round_, find_results(path)[0].benchmark, level).verdict
+    return _judge(log, round_, round_name, find_results(path)[0].benchmark, level).verdict
 
 
 def judge_folder(path: Path, *, round_name: str | None = None, level: Level = "rules",
@@ -128,33 +126,14 @@ def judge_folder(path: Path, *, round_name: str | None = None, level: Level = "r
     return tuple(_result(found, round_name, level, suite) for found in find_results(path))
 
 
-def round_of(log: Log, round_name: str | None = None) -> str:
-    """The round of a log: as given, as its own line says, as its path says, or the only one of its dialect."""
-    if round_name:
-        return resolve(round_name)
-    logged = next((record.value for record in log.records if record.key == ROUND_KEY), None)
-    if isinstance(logged, str):
-        return resolve(logged)
-    for name in rounds_in_path(log.path):
-        if name in round_names():
-            return name
-    if log.records and len(alone := _rounds_of_dialect(log)) == 1:
-        return alone[0]
-    raise UserError(f"expected the round of {log.path} in the log or in its path, found none",
-                    hint=f"Say it: --round NAME, one of {', '.join(round_names())}.")
-
-
-def _rounds_of_dialect(log: Log) -> list[str]:
-    return [name for name in round_names() if load_round(name).dialect == log.dialect]
-
-
-def _judge(log: Log, round_: Round, folder_name: str, level: Level) -> _Judged:
-    log_name = _log_name(log, round_, folder_name)
+def _judge(log: Log, round_: Round, asked: str | None, fallback: str, level: Level) -> _Judged:
+    """`asked`: the round as the caller gave it; `fallback`: the benchmark of a log that names none of the round."""
+    log_name = _log_name(log, round_) or fallback
     rules = by_log_name(round_, log_name)
     if rules is None:
         return _Judged(_not_judged(log, round_, log_name), None)
     run = Run(log, round_, rules, level)
-    findings = _findings(run)
+    findings = _findings(run, asked)
     found = outcomes.outcome(run)
     start, stop, init = run.start(), run.stop(), clock.init_milliseconds(run)
     return _Judged(RunVerdict(
@@ -164,16 +143,19 @@ def _judge(log: Log, round_: Round, folder_name: str, level: Level) -> _Judged:
         curve=outcomes.curve(run, found), init_seconds=None if init is None else init / 1000, findings=findings), run)
 
 
-def _log_name(log: Log, round_: Round, folder_name: str) -> str:
-    """What the log calls its benchmark; where it does not, what its folder does."""
+def _log_name(log: Log, round_: Round) -> str | None:
+    """What the log calls its benchmark, if the round has one of that name."""
     key = round_.vocabulary.get("submission_benchmark")
     logged = next((record.value for record in log.records if record.key == key), None)
     if logged is None and log.dialect == "mlp05" and log.records:
         logged = log.records[0].namespace
-    return logged if isinstance(logged, str) and logged in round_.suite else folder_name or str(logged)
+    return logged if isinstance(logged, str) and logged in round_.suite else None
 
 
 def _not_judged(log: Log, round_: Round, log_name: str) -> RunVerdict:
+    if not log.records:
+        findings = tuple(grammar.check_grammar(log, round_))
+        return RunVerdict(log.path, round_.name, log_name, "not judged", None, None, None, (), None, findings)
     if log_name in round_.suite:
         finding = catalogued("benchmark-unjudged", f"there are no rules here for '{log_name}' in round {round_.name}",
                              log.path, severity="note")
@@ -183,9 +165,9 @@ def _not_judged(log: Log, round_: Round, log_name: str) -> RunVerdict:
     return RunVerdict(log.path, round_.name, log_name, "not judged", None, None, None, (), None, (finding,))
 
 
-def _findings(run: Run) -> tuple[Finding, ...]:
+def _findings(run: Run, asked: str | None) -> tuple[Finding, ...]:
     """All findings, by line; a log of another dialect or without lines gets no more than that said."""
-    first = tuple(grammar.check_grammar(run))
+    first = (*grammar.check_grammar(run.log, run.round), *check_round(run.log, run.round.name, asked))
     if any(finding.rule in ("log-empty", "log-dialect") for finding in first):
         return first
     found = [*first] + [finding for check in _OFFICIAL + _STRUCTURE for finding in check(run)]
@@ -217,18 +199,21 @@ def _status(run: Run, found: outcomes.Outcome, findings: Sequence[Finding]) -> S
 
 
 def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath) -> Result:
-    judged = []
-    for path in found.logs:
-        log = read_log(path)
-        judged.append(_judge(log, load_round(round_of(log, round_name), suite), found.benchmark, level))
+    logs = [read_log(path) for path in found.logs]
+    rounds = [load_round(name, suite) for name in rounds_of(logs, round_name)]
+    names = [name for log, round_ in zip(logs, rounds, strict=True) if (name := _log_name(log, round_))]
+    fallback = names[0] if names and found.benchmark not in rounds[0].suite else found.benchmark
+    judged = [_judge(log, round_, round_name, fallback, level) for log, round_ in zip(logs, rounds, strict=True)]
     verdicts = tuple(each.verdict for each in judged)
     runs = [each.run for each in judged if each.run is not None]
     first = verdicts[0]
     if not runs:
         return Result(found, first.round, first.benchmark, "", verdicts, (), None)
-    factor, findings = _published_factor(found)
+    factor, findings = scaling.published_factor(found)
     findings += tuple(folder.check_folder(found, runs))
     score = _score(runs, verdicts, factor)
+    if score:
+        findings += tuple(scaling.check_factor(found, factor, score.rcp))
     findings += _tolerance(found, runs[0].rules, verdicts, score)
     return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score)
 
@@ -288,26 +273,9 @@ def _convergence_check(runs: Sequence[Run], verdicts: Sequence[RunVerdict]) -> R
     if not rules.references and round_.kind == "house":
         return RcpDecision(True, "no reference points in this round yet")
     values = [math.inf if verdict.convergence is None else verdict.convergence for verdict in verdicts]
-    sizes = {folder.batch_size(run) for run in runs}
+    sizes = {folder.batch_size(run) for run in runs if run.log.records}
     return check_convergence(rules.references, batch_size=sizes.pop() if len(sizes) == 1 else None, values=values,
                              runs=rules.runs, drop=rules.drop, max_failures=rules.max_failures)
-
-
-def _published_factor(found: ResultFolder) -> tuple[float | None, tuple[Finding, ...]]:
-    """The factor in scaling.json beside the logs, and what is wrong with the file."""
-    path = found.path / "scaling.json"
-    if not path.is_file() or path.is_symlink():
-        return None, ()
-    try:
-        with path.open("rb") as file:
-            factor = json.loads(file.read(65536))["scaling_factor"]
-        if isinstance(factor, int | float) and not isinstance(factor, bool) and 0 < factor < math.inf:
-            return float(factor), ()
-        problem = f"found {factor!r}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        problem = f"found none ({type(error).__name__})"
-    return None, (catalogued("scaling-file", f"expected a positive number scaling_factor, {problem}", path,
-                             severity="warning"),)
 
 
 def _json(value: object, **more: Json) -> Mapping[str, Json]:

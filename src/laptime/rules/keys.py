@@ -18,6 +18,7 @@ from laptime.rules.schema import Table, read_csv
 COUNTS: tuple[Count, ...] = ("exactly_one", "at_least_one", "optional")
 DIVISIONS: tuple[Literal["closed", "open", "any"], ...] = ("closed", "open", "any")
 AUTHORITIES: tuple[Authority, ...] = ("rules", "checker", "both")
+SEVERITIES: tuple[Literal["error", "warning"], ...] = ("error", "warning")
 OCCURRENCES: tuple[Occurrence, ...] = ("every", "any")
 
 
@@ -90,6 +91,7 @@ def _key_rule(row: Table, words: References, common: bool) -> KeyRule:
         or_key=row.text("or", ""),
         occurrences=row.choice("occurrences", OCCURRENCES, "every"),
         common=common,
+        severity=row.choice("severity", SEVERITIES, "error"),
     )
     row.close()
     return rule

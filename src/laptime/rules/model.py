@@ -45,7 +45,8 @@ class KeyRule:
     `or_key`: count "at_least_one" is met by this key too; `source_name`: our name of the value where the log name
     differs ("" : same); `when`: the rule holds only if this formula over the logged values does; `occurrences`: whether
     every line of the key must satisfy the constraint or any one; `source`: where the rule stands; `id`: stable, unique
-    in a round and benchmark, shown in findings; `common`: said by the round for every benchmark.
+    in a round and benchmark, shown in findings; `common`: said by the round for every benchmark; `severity`: of a value
+    that breaks the constraint.
     """
 
     id: str
@@ -60,6 +61,7 @@ class KeyRule:
     or_key: str = ""
     occurrences: Occurrence = "every"
     common: bool = False
+    severity: Literal["error", "warning"] = "error"
 
     @property
     def name(self) -> str:

@@ -34,10 +34,6 @@ class SubmissionPaths:
         """The description of a system."""
         return self.home / "systems" / f"{system}.json"
 
-    def code(self, benchmark: str, implementation: str) -> Path:
-        """The folder of the code of one implementation."""
-        return self.home / "benchmarks" / benchmark / "implementations" / implementation
-
     def scripts(self, benchmark: str, system: str) -> Path:
         """The folder of what is particular to a benchmark on a system."""
         return self.home / "benchmarks" / benchmark / system
@@ -45,10 +41,6 @@ class SubmissionPaths:
     def results(self, system: str, benchmark: str) -> Path:
         """The folder of the logs of one result. `benchmark` is the log name of the round."""
         return self.home / _RESULTS / system / benchmark
-
-    def log(self, system: str, benchmark: str, run: int) -> Path:
-        """The log of one run, counted from 0."""
-        return self.results(system, benchmark) / result_name(run)
 
 
 @dataclass(frozen=True)
@@ -64,12 +56,6 @@ class ResultFolder:
 
 def result_name(run: int) -> str:
     return f"result_{run}.txt"
-
-
-def run_number(log: Path) -> int | None:
-    """i of result_<i>.txt; None for other names."""
-    match = re.fullmatch(r"result_(\d{1,9})\.txt", log.name)
-    return int(match[1]) if match else None
 
 
 def find_results(path: Path) -> tuple[ResultFolder, ...]:

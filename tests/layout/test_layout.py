@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from laptime.errors import UserError
-from laptime.layout import SubmissionPaths, find_results, natural, rounds_in_path, run_number
+from laptime.layout import SubmissionPaths, find_results, natural, result_name, rounds_in_path
 
 
 def tree(root, *names):
@@ -18,8 +18,7 @@ def tree(root, *names):
 def test_paths_of_a_submission():
     paths = SubmissionPaths(Path("v4.0"), "acme")
     assert paths.system("box") == Path("v4.0/acme/systems/box.json")
-    assert paths.log("box", "resnet", 3) == Path("v4.0/acme/results/box/resnet/result_3.txt")
-    assert paths.code("resnet", "ours") == Path("v4.0/acme/benchmarks/resnet/implementations/ours")
+    assert paths.results("box", "resnet") / result_name(3) == Path("v4.0/acme/results/box/resnet/result_3.txt")
     assert paths.scripts("resnet", "box") == Path("v4.0/acme/benchmarks/resnet/box")
 
 
@@ -66,10 +65,6 @@ def test_nothing_to_find_is_said(tmp_path):
     ("/x/v0.5.0/google/cloud_v3.8", ("v0.5",)), ("/runs/mini-1/acme/results/box-2", ("box-2", "mini-1")), ("/runs/acme", ())])
 def test_rounds_in_path(path, names):
     assert rounds_in_path(Path(path)) == names
-
-
-def test_run_number():
-    assert (run_number(Path("result_12.txt")), run_number(Path("result_a.txt"))) == (12, None)
 
 
 def test_natural_order_of_very_long_numbers():

@@ -7,7 +7,7 @@ import pytest
 from laptime.config import SuitePath
 from laptime.errors import UnknownName, UserError
 from laptime.rules import load
-from laptime.rules.load import by_log_name, identities, latest_round, load_round, round_names
+from laptime.rules.load import by_log_name, identities, load_round, round_names
 
 BENCHMARK = """
 title = "Digits"
@@ -136,7 +136,6 @@ def test_a_new_official_round_is_one_file(rounds):
     (rounds / "v4.1.toml").write_text(text.replace('resnet = "resnet"\n', "").replace("v4.0", "v4.1"))
     assert load_round("v4.1").benchmarks == {}
     assert "resnet" in load_round("v4.0").benchmarks
-    assert latest_round("resnet") == "v4.0"
 
 
 @pytest.mark.parametrize(
@@ -287,16 +286,6 @@ def test_derived_entry_must_give_reasons_for_what_differs(suite, old, new, words
     with pytest.raises(UserError) as caught:
         load_round("smoke", suite(OFFICIAL, ("[[keys]]", LIKE.replace(old, new) + "[[keys]]")))
     assert words in str(caught.value)
-
-
-def test_latest_round_of_unknown_benchmark_offers_the_nearest():
-    with pytest.raises(UnknownName, match=r"unknown benchmark 'resnett'. Did you mean 'resnet'\?"):
-        latest_round("resnett")
-
-
-def test_latest_round_of_a_house_benchmark_says_so(suite):
-    with pytest.raises(UnknownName, match="never in an official round"):
-        latest_round("digits", suite())
 
 
 def test_log_name_without_a_folder_is_legal_and_has_no_rules():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from laptime.config import Speed
-from laptime.errors import InvalidConfiguration
+from laptime.errors import DataProblem, InvalidConfiguration
 from laptime.events import Cadence, Epoch, Evaluated, Evaluating, Note, Plan, Point, Progress
 from laptime.training.distributed.world import World
 from laptime.training.loop import Batch, Supervised
@@ -218,3 +218,10 @@ def test_warm_up_changes_what_the_state_names_and_nothing_else():
 def test_evaluate_of_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(InvalidConfiguration, match="evaluates while it trains"):
         session(Cadence("epochs", (1,)), Point(1, "epochs")).evaluate(tmp_path)
+
+
+def test_epoch_without_batches_is_an_error_of_the_data():
+    events = session(Cadence("epochs", (1,), 1), Point(2, "epochs"), batches=lambda epoch: iter(())).train()
+    assert isinstance(next(events), Epoch)
+    with pytest.raises(DataProblem, match="epoch 1"):
+        next(events)

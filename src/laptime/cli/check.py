@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from laptime.cli.options import ANY_PATH, json_option, round_option, suite_option
-from laptime.cli.terminal import heading, say, say_json
-from laptime.compliance.finding import Finding, Severity
+from laptime.cli.options import ANY_PATH, json_option, level_option, round_option, suite_option
+from laptime.cli.terminal import Colour, heading, say, say_json, style
+from laptime.compliance.finding import Finding, Level, Severity
 from laptime.compliance.result import Result, RunVerdict, judge_folder, judge_log
 from laptime.config import Json, SuitePath
 from laptime.errors import FINDINGS, FINE
 
-COLOURS: Mapping[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
+COLOURS: Mapping[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,10 @@ class Verdicts:
 @click.command("check", epilog="Example: laptime check runs")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=ANY_PATH)
 @round_option(None, "Round to judge by.  [default: as the log or its path says]")
-@click.option("--level", type=click.Choice(["rules", "official"]), default="rules", show_default=True,
-              help="Judge by the text of the rules, or as the official checker does.")
+@level_option
 @suite_option
 @json_option
-def command(*, paths: tuple[Path, ...], round_name: str | None, level: Literal["rules", "official"], suite: SuitePath,
+def command(*, paths: tuple[Path, ...], round_name: str | None, level: Level, suite: SuitePath,
             as_json: bool) -> int:
     """Judge logs by the rules of their round: single files, folders of results, or whole submissions.
 
@@ -98,7 +96,7 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def styled(severity: Severity) -> str:
-    return click.style(severity, COLOURS[severity])
+    return style(severity, COLOURS[severity])
 
 
 def summary(found: Verdicts) -> str:

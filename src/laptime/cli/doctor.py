@@ -16,12 +16,12 @@ from laptime.config import SuitePath
 from laptime.errors import FINDINGS, FINE
 from laptime.system.machine import Machine, describe
 from laptime.system.submission import hardware_name
+from laptime.training.compiler import compiler
 
 GIB = 1 << 30
 NEEDED_MEMORY_GIB = 4  # a mini run with its workers peaks near 1 GiB; the rest is the system's
 NEEDED_DISK_GIB = 1  # generated data sets and logs of a mini set
 OLDEST_PYTHON = (3, 11)
-COMPILERS = ("cc", "gcc", "clang", "cl")
 
 Answer = Literal["yes", "limited", "no"]
 
@@ -88,7 +88,7 @@ def _torch(machine: Machine) -> Check:
 
 
 def _compiler() -> Check:
-    found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    found = compiler()
     return Check("C compiler", "yes" if found else "limited", found or "none",
                  "steps run uncompiled without one; install gcc or clang")
 

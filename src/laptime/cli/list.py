@@ -9,6 +9,7 @@ import orjson
 from laptime.cli.options import json_option, suite_option
 from laptime.cli.terminal import Column, say, say_json, table, width
 from laptime.config import SuitePath
+from laptime.harness.progress import target_text
 from laptime.rules.load import identities, load_round, round_names
 from laptime.rules.model import BenchmarkRules, Identity
 from laptime.rules.ranges import is_official
@@ -62,18 +63,18 @@ def implemented(suite: SuitePath) -> list[str]:
     return [identity.folder for identity in identities(suite) if (identity.path / "benchmark.py").is_file()]
 
 
-def target_text(rules: BenchmarkRules) -> str:
-    """Such as ">= 0.759"; with metric names where there are several."""
+def bounds(rules: BenchmarkRules) -> str:
+    """The target such as ">= 0.759"; with metric names where there are several."""
     if len(rules.target) == 1:
         return str(next(iter(rules.target.values())))
-    return ", ".join(f"{name} {interval}" for name, interval in rules.target.items())
+    return target_text(rules)
 
 
 def _row(identity: Identity, suite: SuitePath) -> Row:
     runs = (identity.path / "benchmark.py").is_file()
     mini = load_round("mini", suite).benchmarks.get(identity.folder)
     return Row(identity.area, identity.folder, identity.dataset, identity.model, identity.metric,
-               _target(identity, suite), target_text(mini) if mini else "", spans(identity.rounds),
+               _target(identity, suite), bounds(mini) if mini else "", spans(identity.rounds),
                mini_minutes(identity.path) if mini else None, "runs" if runs else "judged only")
 
 
@@ -82,7 +83,7 @@ def _target(identity: Identity, suite: SuitePath) -> str:
     for name in sorted(identity.rounds, key=lambda name: (is_official(name), round_names().index(name)), reverse=True):
         rules = load_round(name, suite).benchmarks.get(identity.folder)
         if rules is not None:
-            return target_text(rules)
+            return bounds(rules)
     return ""
 
 

@@ -29,6 +29,11 @@ def data_option(command: F) -> F:
                         help="Where prepared data sets lie.")(command)
 
 
+def level_option(command: F) -> F:
+    return click.option("--level", type=click.Choice(["rules", "official"]), default="rules", show_default=True,
+                        help="Judge by the text of the rules, or as the official checker does.")(command)
+
+
 def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
 

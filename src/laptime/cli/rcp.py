@@ -5,14 +5,27 @@ from dataclasses import dataclass
 import click
 
 from laptime.cli.calibrate import faults, make, shortcuts
+from laptime.cli.check import plural
 from laptime.cli.options import json_option, round_option, suite_option
 from laptime.cli.show import known_benchmark, rules_in
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
 from laptime.config import SuitePath
 from laptime.rules.load import load_round
 from laptime.rules.model import BenchmarkRules
-from laptime.scoring.rcp import Reference, interpolated, minimum_mean, pruned, statistics
+from laptime.scoring.rcp import (
+    FEWEST_RUNS,
+    UNTESTED,
+    Comparison,
+    RcpDecision,
+    Reference,
+    check_mean,
+    comparison,
+    in_use,
+    minimum_mean,
+    statistics,
+)
 
+LARGEST_MEAN = 1e15  # in any unit of any round
 COLUMNS = (Column("batch", right=True), Column("runs", right=True), Column("mean", right=True),
            Column("deviation", right=True), Column("least mean", right=True), Column("most speed-up", right=True),
            Column("used"))
@@ -20,14 +33,16 @@ COLUMNS = (Column("batch", right=True), Column("runs", right=True), Column("mean
 
 @dataclass(frozen=True)
 class Point:
-    """What one batch size demands. `least_mean`: less would be faster than chance explains; `used`: how it is known."""
+    """What one batch size demands. `least_mean`: less would be faster than chance explains, None: not tested; `used`: how
+    it is known.
+    """
 
     batch_size: float
     runs: int
     mean: float
     deviation: float
-    least_mean: float
-    most_speedup: float
+    least_mean: float | None
+    most_speedup: float | None
     used: str
 
 
@@ -39,48 +54,67 @@ def command() -> None:
     """
 
 
-@command.command("show", epilog="Example: laptime rcp show resnet --round v4.0 --batch 3000")
+@command.command("show", epilog="Example: laptime rcp show resnet --round v4.0 --batch 3000 --mean 34.5")
 @click.argument("name")
 @round_option()
 @click.option("--batch", type=click.IntRange(1), help="Also say what holds at this global batch size.")
+@click.option("--mean", type=click.FloatRange(0, LARGEST_MEAN, min_open=True),
+              help="Also say what a set with this mean gets (needs --batch).")
 @suite_option
 @json_option
-def show(*, name: str, round_name: str, batch: int | None, suite: SuitePath, as_json: bool) -> None:
+def show(*, name: str, round_name: str, batch: int | None, mean: float | None, suite: SuitePath,
+         as_json: bool) -> None:
     """The points of benchmark NAME in a round: statistics, which are in use, and what each demands."""
+    if mean is not None and batch is None:
+        raise click.UsageError("--mean needs --batch: what a mean is worth depends on the batch size")
     known_benchmark(name, suite)
     rules = rules_in(load_round(round_name, suite), name)
     found = points(rules)
     asked = None if batch is None else at_batch(rules, batch)
+    verdict = None if batch is None or mean is None or not found else of_mean(rules, batch, mean)
     if as_json:
         say_json({"benchmark": rules.name, "round": rules.round, "unit": rules.convergence_unit, "points": found,
-                  "asked": asked})
+                  "asked": asked, "verdict": verdict})
     else:
         say(text(rules, found, asked, batch, width()))
+        if verdict:
+            say(verdict_words(verdict, rules))
 
 
 def points(rules: BenchmarkRules) -> list[Point]:
     """Every reference point of the round by batch size."""
-    references = sorted((statistics(point, rules.drop) for point in rules.references), key=lambda one: one.batch_size)
-    kept = pruned(references)
-    return [_point(rules, one, "yes" if one in kept else "no: pruned") for one in references]
+    kept = in_use(rules.references, rules.drop)
+    every = [statistics(point, rules.drop) for point in rules.references if len(point.values) > 2 * rules.drop]
+    return [_point(rules, one, "yes" if one in kept else "no: pruned")
+            for one in sorted(every, key=lambda one: one.batch_size)]
 
 
 def at_batch(rules: BenchmarkRules, batch: int) -> Point | None:
     """What holds at a batch size: an exact point, or one between two; None outside the range of the points."""
-    kept = pruned([statistics(point, rules.drop) for point in rules.references])
-    exact = [one for one in kept if one.batch_size == batch]
-    below = [one for one in kept if one.batch_size < batch]
-    above = [one for one in kept if one.batch_size > batch]
-    if exact:
-        return _point(rules, exact[0], "exact")
-    if below and above:
-        return _point(rules, interpolated(below[-1], above[0], batch, 2 * rules.runs), "interpolated")
-    return None
+    kept = in_use(rules.references, rules.drop)
+    found = comparison(kept, batch, rules.runs) if kept else Comparison("none", None)
+    if found.reference is None or found.basis == "smaller":
+        return None
+    return _point(rules, found.reference, found.basis)
+
+
+def of_mean(rules: BenchmarkRules, batch: int, mean: float) -> RcpDecision:
+    """The verdict on a set of runs with this mean."""
+    return check_mean(in_use(rules.references, rules.drop), batch_size=batch, submission=mean, runs=rules.runs)
+
+
+def verdict_words(verdict: RcpDecision, rules: BenchmarkRules) -> str:
+    """A verdict in one sentence."""
+    set_ = f"A set with mean {verdict.submission_mean:g} {rules.convergence_unit}"
+    if not verdict.passed:
+        return f"{set_} fails: {verdict.text}" + (
+            f", {verdict.minimum_mean:.4g} or more needed." if verdict.minimum_mean is not None else ".")
+    return f"{set_} passes ({verdict.text}); its time is multiplied by {verdict.factor:.6g}."
 
 
 def _point(rules: BenchmarkRules, one: Reference, used: str) -> Point:
     least = minimum_mean(one, rules.runs)
-    return Point(one.batch_size, one.n, one.mean, one.stdev, least, one.mean / least if least else float("inf"), used)
+    return Point(one.batch_size, one.n, one.mean, one.stdev, least, one.mean / least if least else None, used)
 
 
 def text(rules: BenchmarkRules, found: list[Point], asked: Point | None, batch: int | None, limit: int | None) -> str:
@@ -90,9 +124,12 @@ def text(rules: BenchmarkRules, found: list[Point], asked: Point | None, batch: 
     lines = [heading(f"{rules.title} ({rules.name}), round {rules.round}: {rules.convergence_unit} to the target"),
              table(COLUMNS, [_cells(point) for point in found], limit),
              "",
-             f"mean: of the reference runs without the {rules.drop} smallest and {rules.drop} largest.",
-             f"least mean: a set of {rules.runs} runs passes with this or more (one-sided t-test, 5 %).",
-             "A set that passes below the mean has its time multiplied by mean / its own mean."]
+             f"mean: of the reference runs without the {rules.drop} smallest and {rules.drop} largest."]
+    if rules.runs < FEWEST_RUNS:
+        lines.append(f"A set has {plural(rules.runs, 'run')} in this round: {UNTESTED}, every set passes.")
+        return "\n".join(lines)
+    lines += [f"least mean: a set of {rules.runs} runs passes with this or more (one-sided t-test, 5 %).",
+              "A set that passes below the mean has its time multiplied by mean / its own mean."]
     if batch is not None:
         lines += ["", _asked(asked, found, batch, rules)]
     return "\n".join(lines)
@@ -100,7 +137,8 @@ def text(rules: BenchmarkRules, found: list[Point], asked: Point | None, batch: 
 
 def _cells(point: Point) -> tuple[str, ...]:
     return (f"{point.batch_size:g}", str(point.runs), f"{point.mean:.4g}", f"{point.deviation:.3g}",
-            f"{point.least_mean:.4g}", f"{point.most_speedup:.3f}", point.used)
+            "-" if point.least_mean is None else f"{point.least_mean:.4g}",
+            "-" if point.most_speedup is None else f"{point.most_speedup:.3f}", point.used)
 
 
 def _asked(asked: Point | None, found: list[Point], batch: int, rules: BenchmarkRules) -> str:
@@ -109,8 +147,9 @@ def _asked(asked: Point | None, found: list[Point], batch: int, rules: Benchmark
         return f"Batch {batch} is {side} than every point in use: " + (
             "a set passes if it needs no less than the smallest point demands." if side == "smaller"
             else "a new reference point would be needed.")
-    return (f"Batch {batch} ({asked.used}): mean {asked.mean:.4g}, a set of {rules.runs} runs needs at least "
-            f"{asked.least_mean:.4g} {rules.convergence_unit}.")
+    return f"Batch {batch} ({asked.used}): mean {asked.mean:.4g}, a set of {rules.runs} runs " + (
+        "is not tested." if asked.least_mean is None
+        else f"needs at least {asked.least_mean:.4g} {rules.convergence_unit}.")
 
 
 for _subcommand in (make, faults, shortcuts):

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from laptime.cli.check import of_result, plural
-from laptime.cli.options import ANY_PATH, json_option, round_option, suite_option
+from laptime.cli.options import ANY_PATH, json_option, level_option, round_option, suite_option
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
+from laptime.compliance.finding import Level, printable
 from laptime.compliance.result import Result, RunVerdict, Score, judge_folder
 from laptime.config import SuitePath
 from laptime.errors import FINDINGS, FINE
@@ -17,14 +18,15 @@ UNVERIFIED = "Unverified: measured and judged by this program alone, not reviewe
 @click.command("score", epilog="Example: laptime score runs")
 @click.argument("folder", type=ANY_PATH)
 @round_option(None, "Round to score by.  [default: as the logs or their path say]")
+@level_option
 @suite_option
 @json_option
-def command(*, folder: Path, round_name: str | None, suite: SuitePath, as_json: bool) -> int:
+def command(*, folder: Path, round_name: str | None, level: Level, suite: SuitePath, as_json: bool) -> int:
     """The score of the runs in FOLDER: minutes to the target, and each step from the logs to that number.
 
     Exit code 1 when there is no score, or when the runs could not be published as they are.
     """
-    results = judge_folder(folder, round_name=round_name, suite=suite)
+    results = judge_folder(folder, round_name=round_name, level=level, suite=suite)
     if as_json:
         say_json([result.to_json() for result in results])
     else:
@@ -37,10 +39,10 @@ def text(result: Result, limit: int | None) -> str:
     system = f" on {result.folder.system}" if result.folder.system else ""
     parts = [heading(f"{of_result(result)}{system}"), runs_table(result, limit), ""]
     if result.score is None:
-        parts.append(f"No score: {'; '.join(reasons(result))}.")
+        parts.append(printable(f"No score: {'; '.join(reasons(result))}."))
     else:
         parts += story(result, result.score)
-    return "\n".join([*parts, *problems(result)])
+    return "\n".join([*parts, *map(printable, problems(result))])
 
 
 def runs_table(result: Result, limit: int | None) -> str:
@@ -70,7 +72,7 @@ def end_of(score: Score, place: int) -> str:
 
 def story(result: Result, score: Score) -> list[str]:
     """From the times to the score, one step per line."""
-    lines = [mean_words(result, score)]
+    lines = [printable(mean_words(result, score))]
     if score.interval95 is not None and score.variation is not None:
         low, high = score.interval95.low, score.interval95.high
         lines.append(f"The runs that count scatter by {100 * score.variation:.1f} % around it; with 95 % confidence "

@@ -1,16 +1,25 @@
-"""What commands print: tables as text of a given width, JSON, durations. No colour when not a terminal."""
+"""What commands print: tables as text of a given width, JSON, durations. No colour when not a terminal.
+
+Logs and file names may hold anything: `heading`, `style` and `table` escape what is not printable before they add
+style, and `say` lets nothing through but lines and the codes of these styles.
+"""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import click
 import orjson
 
+from laptime.compliance.finding import printable
 from laptime.config import Json, to_json
 
+Colour = Literal["red", "yellow", "cyan"]
+STYLES = re.compile("(\x1b\\[(?:0|1|31|33|36)m|\n)")  # all that our own text holds besides printable signs
 GAP = "  "
 NARROWEST = 6  # columns are not squeezed below this
 
@@ -33,11 +42,17 @@ def width() -> int | None:
 
 def say(text: str = "") -> None:
     """One line (or more) of the answer. Style is dropped when the answer does not go to a terminal."""
-    click.echo(text)
+    click.echo("".join(part if STYLES.fullmatch(part) else printable(part) for part in STYLES.split(text)))
 
 
 def heading(text: str) -> str:
-    return click.style(text, bold=True)
+    """One line in bold."""
+    return click.style(printable(text), bold=True)
+
+
+def style(text: str, colour: Colour) -> str:
+    """One word in a colour."""
+    return click.style(printable(text), colour)
 
 
 def say_json(value: object) -> None:
@@ -48,7 +63,7 @@ def say_json(value: object) -> None:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int | None) -> str:
     """Aligned text, its widest columns wrapped where it would exceed `limit`. None: plain, however wide."""
-    cells = [[column.heading for column in columns], *rows]
+    cells = [[column.heading for column in columns], *([printable(cell) for cell in row] for row in rows)]
     widths = _fitted([max(len(row[i]) for row in cells) for i in range(len(columns))], limit)
     lines = [line for row in cells for line in _lines(row, columns, widths)]
     top = 0 if limit is None else len(_lines(cells[0], columns, widths))

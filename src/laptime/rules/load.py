@@ -68,18 +68,6 @@ def by_log_name(round_: Round, log_name: str) -> BenchmarkRules | None:
     return round_.benchmarks.get(round_.suite.get(log_name, ""))
 
 
-def latest_round(benchmark: str, suite: SuitePath = BUILT_IN) -> str:
-    """The newest official round that has the benchmark. Raises UnknownName."""
-    found = {identity.folder: identity.rounds for identity in identities(suite)}
-    if benchmark not in found:
-        raise UnknownName(f"unknown benchmark '{benchmark}'.{nearest(benchmark, found)}",
-                          hint=f"Benchmarks: {', '.join(found)}.")
-    official = [name for name in found[benchmark] if ranges.is_official(name)]
-    if not official:
-        raise UnknownName(f"benchmark '{benchmark}' was never in an official round")
-    return official[-1]
-
-
 @lru_cache(maxsize=16)
 def identities(suite: SuitePath = BUILT_IN) -> tuple[Identity, ...]:
     """What each benchmark folder is and the rounds it appears in, by folder name."""

@@ -14,6 +14,8 @@ from laptime.scoring.olympic import mean, olympic_mean
 from laptime.scoring.student import student_quantile
 
 ALPHA = 0.05  # RCP facts, section 3: one-sided
+FEWEST_RUNS = 3  # RCP facts, section 3: all runs but two count in the test
+UNTESTED = "there is no convergence test of so few runs"
 Basis = Literal["exact", "interpolated", "smaller", "larger", "none"]
 
 
@@ -25,6 +27,14 @@ class Reference:
     mean: float
     stdev: float
     n: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a batch size is compared with. `reference`: None where there is nothing to compare with ("larger")."""
+
+    basis: Basis
+    reference: Reference | None
 
 
 @dataclass(frozen=True)
@@ -60,14 +70,21 @@ def statistics(point: ReferencePoint, drop: int) -> Reference:
     return Reference(point.batch_size, olympic_mean(values, drop), deviation, len(values) - 2 * drop)
 
 
-def minimum_mean(reference: Reference, runs: int) -> float:
+def in_use(points: Sequence[ReferencePoint], drop: int) -> tuple[Reference, ...]:
+    """The references that pruning keeps, by batch size; points of too few values for a mean are none."""
+    return pruned([statistics(point, drop) for point in points if len(point.values) > 2 * drop])
+
+
+def minimum_mean(reference: Reference, runs: int) -> float | None:
     """The least mean of a set of `runs` runs that is not significantly below the reference.
 
-    `runs` - 2 of them count whatever is dropped (RCP facts, section 3).
+    `runs` - 2 of them count whatever is dropped (RCP facts, section 3). None where too few count for a test.
     """
+    n = runs - 2
+    if runs < FEWEST_RUNS or reference.n + n <= 2:
+        return None
     if reference.stdev == 0:
         return reference.mean
-    n = runs - 2
     t = student_quantile(1 - ALPHA, reference.n + n - 2)
     return max(0.0, reference.mean - t * reference.stdev * math.sqrt(1 / reference.n + 1 / n))
 
@@ -96,6 +113,17 @@ def interpolated(low: Reference, high: Reference, batch_size: float, n: int) -> 
                      low.stdev + share * (high.stdev - low.stdev), n)
 
 
+def comparison(kept: Sequence[Reference], batch_size: float, runs: int) -> Comparison:
+    """What a set of `runs` runs at `batch_size` is compared with, of the points `kept` (not empty, by batch size)."""
+    below = [point for point in kept if point.batch_size < batch_size]
+    above = [point for point in kept if point.batch_size > batch_size]
+    if same := [point for point in kept if point.batch_size == batch_size]:
+        return Comparison("exact", same[0])
+    if below and above:
+        return Comparison("interpolated", interpolated(below[-1], above[0], batch_size, 2 * runs))
+    return Comparison("smaller", above[0]) if above else Comparison("larger", None)
+
+
 def check_convergence(points: Sequence[ReferencePoint], *, batch_size: float | None, values: Sequence[float],
                       runs: int, drop: int, max_failures: int) -> RcpDecision:
     """Compare the convergence `values` of a set of runs (inf: did not converge) with the reference points of its round.
@@ -106,34 +134,33 @@ def check_convergence(points: Sequence[ReferencePoint], *, batch_size: float | N
         return RcpDecision(False, "Could not detect global_batch_size")
     if sum(1 for value in values if math.isinf(value)) > max_failures or len(values) <= 2 * drop:
         return RcpDecision(False, "Insufficient convergence", batch_size=batch_size)
-    kept = pruned([statistics(point, drop) for point in points])
+    return check_mean(in_use(points, drop), batch_size=batch_size, submission=olympic_mean(values, drop), runs=runs)
+
+
+def check_mean(kept: Sequence[Reference], *, batch_size: float, submission: float, runs: int) -> RcpDecision:
+    """The decision table for a set of `runs` runs with the mean `submission`, against the points in use.
+
+    Where the round has too few runs for a test, the set passes and the verdict says so.
+    """
+    if runs < FEWEST_RUNS:
+        return RcpDecision(True, UNTESTED, batch_size=batch_size, submission_mean=submission)
     if not kept:
         return RcpDecision(False, "Cannot find any RCPs", batch_size=batch_size)
-    return _judged(kept, runs, olympic_mean(values, drop), batch_size)
-
-
-def _judged(kept: Sequence[Reference], runs: int, submission: float, batch_size: float) -> RcpDecision:
-    """The decision table for a submission's mean, against the points that pruning kept (by batch size)."""
-    below = [point for point in kept if point.batch_size < batch_size]
-    above = [point for point in kept if point.batch_size > batch_size]
+    found = comparison(kept, batch_size, runs)
     missing = f"Missing RCP, please submit RCP with BS = {batch_size:g}"
-    decision = RcpDecision(False, missing, basis="larger", batch_size=batch_size, submission_mean=submission)
-    if same := [point for point in kept if point.batch_size == batch_size]:
-        return _compared(replace(decision, basis="exact", text="RCP found"), same[0], runs)
-    if below and above:
-        line = interpolated(below[-1], above[0], batch_size, 2 * runs)
-        return _compared(replace(decision, basis="interpolated", text="RCP Interpolation"), line, runs)
-    if below:
-        return decision
-    compared = _compared(replace(decision, basis="smaller"), above[0], runs)
-    slower = "RCP not found but slower convergence on smaller batch size"
-    return replace(compared, text=slower) if compared.passed else compared
+    decision = RcpDecision(False, missing, basis=found.basis, batch_size=batch_size, submission_mean=submission)
+    return decision if found.reference is None else _compared(decision, found.reference, runs)
 
 
 def _compared(decision: RcpDecision, reference: Reference, runs: int) -> RcpDecision:
     """`decision` with its verdict against one (real or interpolated) reference."""
     submission, least = decision.submission_mean or 0.0, minimum_mean(reference, runs)
+    if least is None:
+        return replace(decision, passed=True, text=UNTESTED)
     passed = submission >= least
-    return replace(decision, passed=passed, reference_mean=reference.mean, reference_stdev=reference.stdev,
+    words = {"exact": "RCP found", "interpolated": "RCP Interpolation"}
+    if passed:
+        words["smaller"] = "RCP not found but slower convergence on smaller batch size"
+    return replace(decision, passed=passed, text=words.get(decision.basis, decision.text), minimum_mean=least,
                    factor=max(1.0, reference.mean / submission) if passed and submission > 0 else 1.0,
-                   minimum_mean=least)
+                   reference_mean=reference.mean, reference_stdev=reference.stdev)

@@ -11,6 +11,7 @@ from laptime.errors import UnknownName
 
 HERE = Path(__file__).parent
 BUILT_IN = SuitePath()
+RUNNABLE = ("benchmark", "config")  # modules without which a benchmark is only judged
 
 
 def folders(suite: SuitePath = BUILT_IN) -> dict[str, Path]:
@@ -31,8 +32,8 @@ def load(name: str, part: str, suite: SuitePath = BUILT_IN) -> ModuleType:
     if name not in known:
         raise UnknownName(f"unknown benchmark '{name}'.{nearest(name, known)}", hint="See `laptime list`.")
     if not (known[name] / f"{part}.py").is_file():
-        raise UnknownName(f"benchmark '{name}' has rules to judge by but no implementation to run",
-                          hint="See the column 'status' of `laptime list`.")
+        lacks = "implementation to run: it has rules to judge by" if part in RUNNABLE else f"module '{part}'"
+        raise UnknownName(f"benchmark '{name}' has no {lacks}", hint="See the column 'status' of `laptime list`.")
     if known[name].parent == HERE:
         return importlib.import_module(f"{__name__}.{name}.{part}")
     return _outside(known[name], part)

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 
 from laptime.config import Json, Speed
-from laptime.errors import InvalidConfiguration
+from laptime.errors import DataProblem, InvalidConfiguration
 from laptime.events import At, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
 from laptime.training.distributed.replicate import gradient_exchange, replicate
 from laptime.training.distributed.world import World
@@ -96,6 +96,7 @@ class Supervised(Generic[M]):
         at, plan = At(), self.plan
         for epoch in count(1):
             yield Epoch(at := at.in_epoch(epoch))
+            begun = at
             for batch in self.batches(epoch):
                 loss = self.step(batch)
                 before, at = at, at.after(batch.global_size)
@@ -105,6 +106,9 @@ class Supervised(Generic[M]):
                     yield Progress(at)
                 if plan.exhausted(at):
                     return
+            if at is begun:
+                raise DataProblem(f"expected training batches in epoch {epoch}, found none",
+                                  hint="Is the batch larger than the data set?")
             if plan.due_at_end(epoch):
                 yield from self._evaluated(at, loss)
             if plan.exhausted_after(epoch):

@@ -1,11 +1,11 @@
 """`config.Speed` made concrete for a device. Safe defaults: exact on the CPU, fast where hardware is made for it."""
 
-import shutil
 from dataclasses import dataclass, replace
 
 import torch
 
 from laptime.config import Speed
+from laptime.training.compiler import compiler
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -30,7 +30,7 @@ def resolve(speed: Speed, device: torch.device) -> Speed:
 
 def can_compile() -> bool:
     """Whether torch.compile finds a C compiler here."""
-    return any(shutil.which(name) for name in ("cc", "gcc", "clang", "cl"))
+    return compiler() is not None
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,13 @@ def test_padding_does_not_count_even_when_it_would_be_right():
     assert top_one.result() == 0.5
 
 
-def test_parts_merge_to_the_whole():
-    whole, one, other = TopOne(ALONE), TopOne(ALONE), TopOne(ALONE)
+def test_parts_add_up_to_the_whole():
+    whole, parts = TopOne(ALONE), TopOne(ALONE)
     scores, labels, mask = scores_for([0, 1, 2]), torch.tensor([0, 0, 2]), torch.ones(3, dtype=torch.bool)
     whole.add(scores, labels, mask)
-    one.add(scores[:1], labels[:1], mask[:1])
-    other.add(scores[1:], labels[1:], mask[1:])
-    one.merge(other)
-    assert one.result() == whole.result() == pytest.approx(2 / 3)
+    parts.add(scores[:1], labels[:1], mask[:1])
+    parts.add(scores[1:], labels[1:], mask[1:])
+    assert parts.result() == whole.result() == pytest.approx(2 / 3)
 
 
 def test_scores_that_are_nan_are_wrong():

@@ -22,10 +22,6 @@ class TopOne:
         correct = (scores.argmax(1) == labels) & mask & ~scores.isnan().any(1)
         self.counts += torch.stack([correct.sum(), mask.sum()])
 
-    def merge(self, other: "TopOne") -> None:
-        """Add the counts of another part of the data."""
-        self.counts += other.counts
-
     def result(self) -> float:
         """Accuracy over all ranks, equal on each; 0.0 when nothing was counted. Synchronises."""
         correct, count = self.world.sum(self.counts.clone()).tolist()

@@ -2,7 +2,7 @@
 #
 #   make lap     time a mini run set, check it and print its score
 #   make test    lint, types, import contracts and the tests (<= 10 minutes on two cores)
-#   make check   what pre-commit runs: as `make test`, with the fast tests only
+#   make check   what runs before each commit (pre-commit): as `make test`, with the fast tests only
 #   make fast    the fast tests (<= 1 minute)
 #   make full    all tests, calibrations of minutes and device tests included
 #   make bench   measured budgets of this machine

@@ -55,10 +55,11 @@ def test_no_file_names_a_package_index():
         assert not re.search(r"https?://|index-url|find-links", text)
 
 
-def test_hooks_are_the_steps_of_make_check():
+def test_hooks_are_the_steps_of_make_check_and_before_a_push_what_ci_runs():
     steps = re.search(r"^check: (.+)$", MAKEFILE, re.M)
     assert steps
-    assert re.findall(r"entry: make (\w+)", HOOKS) == steps[1].split()
+    for stage, wanted in (("pre-commit", steps[1].split()), ("pre-push", ["test"])):
+        assert re.findall(rf"entry: make (\w+),.*stages: \[{stage}\]", HOOKS) == wanted
 
 
 def test_continuous_integration_runs_make_test():

@@ -97,6 +97,46 @@ def test_score_uses_the_factor_beside_the_logs(run, folder):
     assert "Score: 93.00 min" in run("score", path).out
 
 
+def test_score_judges_at_the_level_asked_for(run, folder):
+    path = folder(sgd_opt_momentum=0.8)  # the rules fix it, the official checker does not look
+    assert run("score", path).code == 1
+    answer = run("score", path, "--level", "official")
+    assert (answer.code, "Score: 62.27 min" in answer.out) == (0, True)
+
+
+def test_junk_among_good_logs_is_found_and_ends_nothing(run, folder):
+    path = folder()
+    (path / "result_4.txt").write_bytes(b"\x00 junk")
+    moved = path.rename(path.parents[4] / "runs")
+    for log in moved.glob("result_[0-3].txt"):  # nothing but the logs themselves tells the round
+        log.write_text(':::MLLOG {"namespace": "", "time_ms": 1, "event_type": "POINT_IN_TIME", "key": "laptime_round", "value": "v4.0", "metadata": {}}\n' + log.read_text())
+    answer = run("check", moved)
+    assert answer.code == 1
+    assert "result_4.txt: error log-empty: no log lines found" in answer.out
+    assert "4 converged, 1 invalid" in answer.out
+
+
+@pytest.mark.parametrize("command", ["check", "score"])
+def test_control_characters_of_a_log_are_shown_escaped(run, folder, command):
+    path = folder()
+    first = path / "result_0.txt"
+    first.write_text(first.read_text().replace('"key": "seed", "value": 0', r'"key": "seed", "value": "\u001b[31mred\n\u0007"'))
+    first.rename(path / "result_\x1b[31m0.txt")
+    out = run(command, path).out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert r"\x1b[31m" in out
+
+
+@pytest.mark.parametrize("factor", ["1" + "0" * 400, "NaN", '"x"', "[]"])
+def test_score_survives_any_scaling_file(run, folder, factor):
+    path = folder()
+    (path / "scaling.json").write_text(f'{{"scaling_factor": {factor}}}')
+    answer = run("score", path)
+    assert (answer.code, answer.err) == (0, "")
+    assert "warning scaling-file" in run("check", path).out
+
+
 def test_plot_writes_a_figure(run, folder, tmp_path):
     out = tmp_path / "figure.svg"
     answer = run("plot", folder(epochs=[31, 35, 35, 39, 39]), "--out", out)

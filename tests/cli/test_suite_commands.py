@@ -1,10 +1,12 @@
 """list, show, explain, rcp show: what rule data says, as text and as JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from laptime.cli import rcp
 from laptime.cli.list import mini_minutes, rows, spans, text
 from laptime.config import SuitePath
 from laptime.rules.load import load_round, round_names
@@ -133,3 +135,41 @@ def test_rcp_show_without_points_says_so(run):
 
 def test_outputs_are_written_for_people_unless_asked_otherwise(run, tmp_path: Path):
     assert not run("list").out.startswith("[")
+
+
+@pytest.mark.parametrize(("mean", "words"), [
+    ("35.1", "passes (RCP found)"), ("10", "fails: RCP found, "), ("99", "its time is multiplied by 1.")])
+def test_rcp_show_judges_a_mean(run, mean, words):
+    answer = run("rcp", "show", "resnet", "--round", "v4.0", "--batch", 3264, "--mean", mean)
+    assert answer.code == 0
+    assert words in answer.out
+
+
+def test_rcp_show_gives_the_factor_of_a_mean(run):
+    found = json.loads(run("rcp", "show", "resnet", "--round", "v4.0", "--batch", 3264, "--mean", 35, "--json").out)
+    assert found["verdict"]["factor"] == pytest.approx(found["asked"]["mean"] / 35)
+
+
+@pytest.mark.parametrize("arguments", [("--mean", "35"), ("--batch", "3264", "--mean", "nan"), ("--batch", "3264", "--mean", "inf"),
+                                       ("--batch", "3264", "--mean", "0")])
+def test_rcp_show_refuses_a_mean_that_means_nothing(run, arguments):
+    answer = run("rcp", "show", "resnet", "--round", "v4.0", *arguments)
+    assert (answer.code, len(answer.err.splitlines())) == (2, 2)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_rcp_show_of_a_round_with_too_few_runs_says_that_nothing_is_tested(runs):
+    rules = replace(load_round("v4.0").benchmarks["resnet"], runs=runs)
+    shown = rcp.text(rules, rcp.points(rules), rcp.at_batch(rules, 3264), 3264, None)
+    assert "every set passes" in shown
+    assert rcp.of_mean(rules, 3264, 1.0).passed
+
+
+@pytest.mark.parametrize("batch", [1, 256, 1632, 2000, 3264, 5000, 65536, 10**6])
+def test_rcp_show_says_of_a_batch_what_the_judge_decides(batch):
+    rules = load_round("v4.0").benchmarks["resnet"]
+    asked, verdict = rcp.at_batch(rules, batch), rcp.of_mean(rules, batch, 50.0)
+    if asked is None:
+        assert verdict.basis in ("smaller", "larger")
+    else:
+        assert (asked.used, asked.mean, asked.least_mean) == (verdict.basis, verdict.reference_mean, verdict.minimum_mean)

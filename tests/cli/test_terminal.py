@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.cli.terminal import Column, clock, minutes, table
+from laptime.cli.terminal import Column, clock, heading, minutes, say, style, table
 
 COLUMNS = (Column("name"), Column("time [min]", right=True))
 
@@ -48,3 +48,32 @@ def test_clock_shows_hours_only_where_there_are_some(seconds, expected):
 
 def test_minutes_have_a_unit():
     assert minutes(91.2) == "1.52 min"
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\u202e\x9b\udc80"
+ESCAPED = r"\x1b]0;title\x07\x1b[2J\u202e\x9b\udc80"
+
+
+def test_say_lets_no_control_characters_through(capsys):
+    say(f"first {HOSTILE}\nsecond\r\t\x00")
+    assert capsys.readouterr().out == f"first {ESCAPED}\nsecond\\r\\t\\x00\n"
+
+
+@pytest.mark.parametrize("made", [heading(HOSTILE), style(HOSTILE, "red"), table((Column("x"),), [(HOSTILE,)], None)])
+def test_styled_text_and_cells_hold_no_control_characters(made):
+    assert ESCAPED in plain(made)
+    assert all(sign.isprintable() or sign == "\n" for sign in plain(made))
+
+
+def test_colours_of_a_log_are_escaped_in_cells_and_headings():
+    assert plain(heading("\x1b[31mred")) == r"\x1b[31mred"
+    assert r"\x1b[31mred" in plain(table((Column("x"),), [("\x1b[31mred",)], None))
+
+
+def test_say_keeps_our_own_styles(monkeypatch):
+    shown = []
+    monkeypatch.setattr(click, "echo", shown.append)
+    text = f"{heading('a')} {style('b', 'red')} {style('c', 'yellow')} {style('d', 'cyan')}"
+    say(text)
+    assert shown == [text]
+    assert shown[0].count("\x1b[") == 8

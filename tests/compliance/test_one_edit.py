@@ -169,6 +169,9 @@ EDITS = {
     "no accumulation": (without("gradient_accumulation_steps"), {"gradient_accumulation_steps-closed"}, True),
     "no training size": (without("train_samples"), {"train_samples"}, True),
     "no cache clear": (without("cache_clear"), {"cache_clear"}, True),
+    "cache not cleared": (changed("cache_clear", value=False), {"cache_clear-false"}, False),
+    "clearing without a value": (changed("cache_clear", value=None), {"cache_clear-value"}, False),
+    "cleared as text": (changed("cache_clear", value="true"), {"cache_clear-value"}, False),
     "no init_start": (without("init_start"), {"clock-order", "init_start"}, True),
     "no init_stop": (without("init_stop"), {"clock-order", "init_stop"}, True),
     "init just within": (init_takes(29.9), set(), False),
@@ -220,6 +223,19 @@ def test_an_edit_is_found(tmp_path, make, name):
     official = judge_log(path, round_name="v4.0", level="official")
     assert any(finding.severity == "error" for finding in official.findings) == rejected, official.findings
     assert official_accepts(path, "v4.0") is not rejected
+
+
+@pytest.mark.parametrize(("round_name", "value", "wanted"), [
+    ("v0.7", False, [("cache_clear-false", "error")]), ("v4.0", False, [("cache_clear-false", "error")]),
+    ("house-1", False, [("cache_clear-false", "error")]), ("mini-1", False, [("cache_clear-false", "warning")]),
+    ("smoke-1", False, [("cache_clear-false", "warning")]), ("v0.7", None, [("cache_clear-value", "warning")]),
+    ("v0.6", False, [("cache_clear", "error")])])
+def test_caches_that_were_not_cleared_are_as_bad_as_the_round_makes_them(tmp_path, make, round_name, value, wanted):
+    records = make.records(round_name)
+    changed("cache_clear", value=value)(records)
+    path = make.log(tmp_path / "result_0.txt", records, round_name)
+    assert findings(path, round_name) == wanted
+    assert round_name == "v0.6" or findings(path, round_name, "official") == []  # the official checker takes any value
 
 
 @pytest.mark.parametrize("round_name", ["v1.1", "v2.0", "v2.1"])

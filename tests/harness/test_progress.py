@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.events import At, Cadence, Plan, Point, Sizes
-from laptime.harness.progress import MARK, PROGRESS_SECONDS, Meter, RunEvent, target_text, typical_samples
+from laptime.harness.progress import MARK, PROGRESS_SECONDS, Meter, RunEvent, typical_samples
 from laptime.rules.load import load_round
 from laptime.rules.model import Interval, ReferencePoint
 
@@ -128,6 +128,6 @@ def test_references_in_other_units_are_no_estimate():
 
 
 def test_target_in_words():
-    assert target_text(RULES) == "eval_accuracy >= 0.759"
+    assert RULES.target_text == "eval_accuracy >= 0.759"
     both = {"box": Interval(0.377), "mask": Interval(0.339, low_open=True)}
-    assert target_text(replace(RULES, target=both)) == "box >= 0.377, mask > 0.339"
+    assert replace(RULES, target=both).target_text == "box >= 0.377, mask > 0.339"

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from laptime.rules.model import ReferencePoint
-from laptime.scoring.rcp import Reference, check_convergence, interpolated, minimum_mean, pruned, statistics
+from laptime.scoring.rcp import (
+    UNTESTED,
+    Reference,
+    check_convergence,
+    check_mean,
+    comparison,
+    in_use,
+    interpolated,
+    minimum_mean,
+    pruned,
+    statistics,
+)
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "rules"
 BS_128 = (16, 14, 16, 17, 16, 16, 15, 16, 15, 16)
@@ -97,6 +108,46 @@ def test_points_without_spread_accept_their_own_mean_only():
     constant = [point(8, [3] * 10)]
     assert check(8, [3] * 5, constant).passed
     assert not check(8, [2.999] * 5, constant).passed
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("batch_size", [64, 128, 192, 512])
+def test_too_few_runs_for_a_test_pass_and_say_so(batch_size, runs):
+    decision = check(batch_size, [1.0] * runs, runs=runs, drop=0, max_failures=0)
+    assert (decision.passed, decision.text, decision.factor, decision.minimum_mean) == (True, UNTESTED, 1.0, None)
+
+
+def test_too_few_runs_that_failed_are_insufficient_all_the_same():
+    assert check(128, [math.inf], runs=1, drop=0, max_failures=0).text == "Insufficient convergence"
+
+
+@pytest.mark.parametrize(("runs", "n"), [(2, 8), (1, 8), (3, 1)])
+def test_there_is_no_least_mean_without_degrees_of_freedom(runs, n):
+    assert minimum_mean(Reference(128, 15.75, 0.5, n), runs) is None
+    assert minimum_mean(Reference(128, 15.75, 0.0, n), runs) is None
+
+
+def test_one_reference_run_and_three_runs_cannot_be_tested():
+    decision = check_mean([Reference(128, 15.75, 0.0, 1)], batch_size=64, submission=3.0, runs=3)
+    assert (decision.passed, decision.text) == (True, UNTESTED)
+
+
+def test_points_of_too_few_values_are_not_in_use():
+    assert in_use([point(128, [15, 16]), point(256, BS_256)], 1) == (statistics(point(256, BS_256), 1),)
+
+
+@pytest.mark.parametrize(("batch_size", "basis", "mean"), [
+    (128, "exact", 15.75), (192, "interpolated", 18.25), (64, "smaller", 15.75), (512, "larger", None)])
+def test_a_set_is_compared_with_the_nearest_points(batch_size, basis, mean):
+    found = comparison(in_use([point(128, BS_128), point(256, BS_256)], 1), batch_size, 5)
+    assert (found.basis, found.reference and found.reference.mean) == (basis, mean)
+
+
+@pytest.mark.parametrize("batch_size", [64, 128, 192, 256, 512])
+@pytest.mark.parametrize("submission", [10.0, 15.0, 17.7, 25.0])
+def test_a_mean_gets_the_verdict_of_a_set_with_that_mean(batch_size, submission):
+    kept = in_use([point(128, BS_128), point(256, BS_256)], 1)
+    assert check_mean(kept, batch_size=batch_size, submission=submission, runs=5) == check(batch_size, [submission] * 5)
 
 
 def test_pruning_removes_the_slow_and_the_small():

@@ -16,7 +16,6 @@ from laptime.config import SuitePath
 from laptime.errors import FINDINGS, FINE
 from laptime.system.machine import Machine, describe
 from laptime.system.submission import hardware_name
-from laptime.training.compiler import compiler
 
 GIB = 1 << 30
 NEEDED_MEMORY_GIB = 4  # a mini run with its workers peaks near 1 GiB; the rest is the system's
@@ -88,6 +87,8 @@ def _torch(machine: Machine) -> Check:
 
 
 def _compiler() -> Check:
+    from laptime.training.compiler import compiler
+
     found = compiler()
     return Check("C compiler", "yes" if found else "limited", found or "none",
                  "steps run uncompiled without one; install gcc or clang")

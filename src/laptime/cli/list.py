@@ -9,7 +9,6 @@ import orjson
 from laptime.cli.options import json_option, suite_option
 from laptime.cli.terminal import Column, say, say_json, table, width
 from laptime.config import SuitePath
-from laptime.harness.progress import target_text
 from laptime.rules.load import identities, load_round, round_names
 from laptime.rules.model import BenchmarkRules, Identity
 from laptime.rules.ranges import is_official
@@ -67,7 +66,7 @@ def bounds(rules: BenchmarkRules) -> str:
     """The target such as ">= 0.759"; with metric names where there are several."""
     if len(rules.target) == 1:
         return str(next(iter(rules.target.values())))
-    return target_text(rules)
+    return rules.target_text
 
 
 def _row(identity: Identity, suite: SuitePath) -> Row:

@@ -1,5 +1,6 @@
 """`laptime rcp`: reference convergence points, and what they demand of a set of runs."""
 
+import math
 from dataclasses import dataclass
 
 import click
@@ -33,8 +34,9 @@ COLUMNS = (Column("batch", right=True), Column("runs", right=True), Column("mean
 
 @dataclass(frozen=True)
 class Point:
-    """What one batch size demands. `least_mean`: less would be faster than chance explains, None: not tested; `used`: how
-    it is known.
+    """What one batch size demands.
+
+    `least_mean`: less would be faster than chance explains (None: not tested); `used`: how it is known.
     """
 
     batch_size: float
@@ -67,6 +69,8 @@ def show(*, name: str, round_name: str, batch: int | None, mean: float | None, s
     """The points of benchmark NAME in a round: statistics, which are in use, and what each demands."""
     if mean is not None and batch is None:
         raise click.UsageError("--mean needs --batch: what a mean is worth depends on the batch size")
+    if mean is not None and math.isnan(mean):  # in every range as far as comparisons go
+        raise click.BadParameter("expected a number, found nan", param_hint="'--mean'")
     known_benchmark(name, suite)
     rules = rules_in(load_round(round_name, suite), name)
     found = points(rules)

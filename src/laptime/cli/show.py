@@ -8,7 +8,6 @@ from laptime.cli.options import json_option, round_option, suite_option
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
 from laptime.config import Config, Json, SuitePath, flat, nearest
 from laptime.errors import UnknownName
-from laptime.harness.progress import target_text
 from laptime.rules.load import identities, load_round
 from laptime.rules.model import BenchmarkRules, KeyRule, Round
 from laptime.suite import load
@@ -98,7 +97,7 @@ def _summary(round_: Round, rules: BenchmarkRules) -> str:
         "area": rules.area, "data set": rules.dataset, "model": rules.model, "metric": rules.metric,
         "round": f"{round_.name}, {round_.title}" + (f" (logs call it '{rules.log_name}')"
                                                      if rules.log_name != rules.name else ""),
-        "target": target_text(rules),
+        "target": rules.target_text,
         "runs": f"{rules.runs}; the {rules.drop} fastest and {rules.drop} slowest are left out of the mean; "
                 f"{rules.max_failures} may miss the target",
         "evaluations": rules.evaluations.text,

@@ -1,4 +1,4 @@
-"""Which round a log belongs to: what is asked for, what the log says itself, what its path says, what others beside say."""
+"""Which round a log belongs to: the one asked for, or as the log itself, its path or the logs beside it say."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

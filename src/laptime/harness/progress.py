@@ -47,11 +47,6 @@ class RunEvent:
 Emit = Callable[[RunEvent], None]
 
 
-def target_text(rules: BenchmarkRules) -> str:
-    """The target in words, such as "eval_accuracy >= 0.759"."""
-    return ", ".join(f"{name} {interval}" for name, interval in rules.target.items())
-
-
 def typical_samples(rules: BenchmarkRules, plan: Plan) -> float | None:
     """Samples to the target of the reference with the nearest batch size; None without reference points in epochs."""
     points = [p for p in rules.references if p.unit == "epochs"]
@@ -65,7 +60,7 @@ class Meter:
     """Turns positions into `RunEvent`s with rates and estimates."""
 
     def __init__(self, rules: BenchmarkRules, plan: Plan, emit: Emit) -> None:
-        self._target, self._emit = target_text(rules), emit
+        self._target, self._emit = rules.target_text, emit
         self._typical = typical_samples(rules, plan)
         scale = plan.sizes.samples_per_epoch or 0 if plan.limit.unit == "epochs" else 1
         self._limit = plan.limit.value * scale

@@ -144,6 +144,11 @@ class BenchmarkRules:
     data: Literal["published", "generated"] = "published"  # where the data set of this round comes from
     settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
 
+    @property
+    def target_text(self) -> str:
+        """The target in words, such as "eval_accuracy >= 0.759"."""
+        return ", ".join(f"{name} {interval}" for name, interval in self.target.items())
+
     def applying(self, division: str, authority: Authority, names: Mapping[str, object]) -> tuple[KeyRule, ...]:
         """The key rules to test in `division` by `authority`, in log order, given the logged values."""
         return tuple(rule for rule in self.keys if rule.applies(division, authority, names))

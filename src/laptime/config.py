@@ -17,6 +17,8 @@ from laptime.errors import InvalidConfiguration, UnknownName
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 Switch = Literal["auto", "on", "off"]
+LARGEST = 2**63 - 1  # of whole numbers, as files and torch hold them
+NAME_BYTES = 200  # of a folder's name; file systems allow 255, and endings are added
 SHOWN_CHARACTERS = 120  # of what a user typed, in a message
 
 
@@ -69,7 +71,7 @@ class RunRequest:
     overrides: tuple[str, ...] = ()
     nproc: int = 1
     device: str = "auto"
-    threads: int = 0  # compute threads per process; 0: cores / nproc
+    threads: int = 0  # compute threads per process; 0: cores / nproc, less one for data
     seed: int | None = None  # a given seed marks the run as not submittable
     jobs: int = 1  # runs at a time; more than one is for calibration, where only samples count, not seconds
     runs: int | None = None  # None: the number the round asks for
@@ -80,6 +82,14 @@ class RunRequest:
     suite: SuitePath = SuitePath()
     command: tuple[str, ...] = ()  # as typed, for the record
     variables: tuple[str, ...] = ()  # NAME=value of the environment, those that change a run
+
+    def __post_init__(self) -> None:
+        """Raises InvalidConfiguration for names that cannot be folders and a seed that does not fit."""
+        _path_element(self.submitter, "--submitter")
+        if self.system:
+            _path_element(self.system, "--system")
+        if self.seed is not None and not 0 <= self.seed <= LARGEST - (self.runs or 0):  # each run adds one
+            raise InvalidConfiguration(f"expected --seed to be a number from 0 to 2**63 - 1, found {_shown(self.seed)}")
 
 
 Tree = TypeVar("Tree")
@@ -134,6 +144,15 @@ def flat(config: object, prefix: str = "") -> dict[str, Json]:
     return leaves
 
 
+def _path_element(name: str, option: str) -> None:
+    """Submitter and system name folders and are written into logs."""
+    plain = name.isprintable() and name == name.strip() and not set(name) & set("/\\")
+    if not plain or not name or name.startswith(".") or len(name.encode()) > NAME_BYTES:
+        raise InvalidConfiguration(f"expected a name for {option} that a folder can have, found '{_shown(name)}'",
+                                   hint="No slash, line break, blank at the ends or dot at the beginning, and not too "
+                                        "long.")
+
+
 def _shown(text: object) -> str:
     """What was typed or read, on one line and not longer than a message can be."""
     line = " ".join(str(text).split())
@@ -180,7 +199,7 @@ def _as(kind: object, text: str, change: str) -> object:
     if kind is float:
         return _finite(float(text))
     if kind in (int, str, Path):
-        return kind(text)
+        return _fitting(kind(text), change)
     if get_origin(kind) is Literal:
         return _chosen(text, {str(value): value for value in get_args(kind)})
     if get_origin(kind) is tuple:
@@ -192,6 +211,12 @@ def _as(kind: object, text: str, change: str) -> object:
 def _finite(value: float) -> float:
     if not math.isfinite(value):  # no setting means anything at infinity, and JSON cannot say it
         raise ValueError(value)
+    return value
+
+
+def _fitting(value: object, change: str) -> object:
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InvalidConfiguration(f"override '{change}': expected a number of at most 63 bits, found a larger one")
     return value
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.config import RunRequest, SuitePath, flat, from_json, nearest, override, to_json
+from laptime.config import LARGEST, RunRequest, SuitePath, flat, from_json, nearest, override, to_json
 from laptime.errors import InvalidConfiguration, UnknownName, UserError
 
 
@@ -152,11 +152,12 @@ def test_any_value_keeps_the_types_of_the_fields(name, text):
     assert math.isfinite(config.model.optimizer.lr)
 
 
+whole = st.integers(-LARGEST, LARGEST)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 configs = st.builds(
-    Config, steps=st.integers(), title=st.text(st.characters(codec="ascii", categories=["L", "N"])),
-    limit=st.none() | st.integers(), level=st.sampled_from([1, 2]),
-    model=st.builds(Model, width=st.integers(), blocks=st.lists(st.integers()).map(tuple),
+    Config, steps=whole, title=st.text(st.characters(codec="ascii", categories=["L", "N"])),
+    limit=st.none() | whole, level=st.sampled_from([1, 2]),
+    model=st.builds(Model, width=whole, blocks=st.lists(whole).map(tuple),
                     optimizer=st.builds(Optimizer, lr=finite, nesterov=st.booleans(), name=st.sampled_from(["sgd", "lars"]),
                                         betas=st.lists(finite).map(tuple))))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VARIABLES = ("OMP_", "KMP_", "MKL_", "GOMP_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "NCCL_", "GLOO_", "MALLOC_",
              "LD_PRELOAD", "PYTHONHASHSEED")
+MOST = 10_000  # runs, processes per run, threads per process: more is a slip of the keyboard
 RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]", right=True), Column("log"))
 
 
@@ -25,10 +26,10 @@ RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]"
 @round_option()
 @click.option("--out", type=FOLDER, default=None, show_default="runs/ROUND",
               help="Folder of the submission tree.")
-@click.option("--runs", type=click.IntRange(1), show_default="what the round asks for", help="How many runs.")
-@click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="Processes per run.")
+@click.option("--runs", type=click.IntRange(1, MOST), show_default="what the round asks for", help="How many runs.")
+@click.option("--nproc", type=click.IntRange(1, MOST), default=1, show_default=True, help="Processes per run.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
-@click.option("--threads", type=click.IntRange(0), default=0, show_default="cores / nproc",
+@click.option("--threads", type=click.IntRange(0, MOST), default=0, show_default="cores / nproc - 1",
               help="Compute threads per process.")
 @click.option("--seed", type=click.IntRange(0), help="Fixed seed of the first run; such runs cannot be submitted.")
 @click.option("--set", "changes", metavar="A.B=VALUE", multiple=True, help="Override a setting; may be repeated.")

@@ -1,4 +1,8 @@
-"""Worker processes: started, listened to, and ended together when the set has to stop."""
+"""Worker processes: started, listened to, and ended together when the set has to stop.
+
+Every worker, rank or not, inherits the reading end of a pipe as its standard input and never gets a byte from it: when
+the launcher is gone, however that happened, the pipe ends, and so do they (`harness.worker.watch`).
+"""
 
 import contextlib
 import os
@@ -6,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -14,9 +19,11 @@ import orjson
 from laptime.config import from_json
 from laptime.errors import UserError
 from laptime.harness.one_run import Job, Outcome, Status
+from laptime.harness.processes import below, living, send
 from laptime.harness.progress import RunEvent
 
-PATIENCE_SECONDS = 20.0  # for workers to finish their logs after they were asked to stop
+PATIENCE_SECONDS = 35.0  # for workers to finish their logs; longer than the 30 s that torchrun gives its ranks
+NAP_SECONDS = 0.05
 EXPLAINS: tuple[Status, ...] = ("failed", "interrupted", "not converged", "converged")  # what is told first
 
 
@@ -52,19 +59,26 @@ class Launcher:
         with self._lock:
             self.stopped = True
             live = list(self._live)
+        family = [one for process in live for one in below(process.pid)]  # torchrun's ranks have groups of their own
         for process in live:
             _signal_group(process, signal.SIGTERM)
-        for process in live:
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                _signal_group(process, signal.SIGKILL)
+        send(family, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while any(process.poll() is None for process in live) or living(family):
+            if time.monotonic() > deadline:
+                family += [one for process in live for one in below(process.pid)]
+                for process in live:
+                    _signal_group(process, signal.SIGKILL)
+                send(family, signal.SIGKILL)
+                break
+            time.sleep(NAP_SECONDS)
 
     def _start(self, command: list[str], output: BinaryIO) -> subprocess.Popen[bytes] | None:
         with self._lock:
             if self.stopped:
                 return None
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, start_new_session=True)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output,
+                                       start_new_session=True)
             self._live.add(process)
             return process
 

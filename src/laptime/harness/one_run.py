@@ -6,13 +6,13 @@ stops at the first evaluation that meets every target; a run that is given up le
 
 import gc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from laptime.benchmark import Context, Session
 from laptime.config import Json, RunRequest
-from laptime.errors import RunFailed
+from laptime.errors import FINE, RunFailed
 from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
 from laptime.harness import caches
 from laptime.harness.clock import Clock, Stopwatch
@@ -60,11 +60,15 @@ class Account:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `seconds`: between run_start and run_stop, None when the clock never ran."""
+    """How a run ended. `seconds`: between run_start and run_stop, None when the clock never ran.
+
+    `exit_code`: what went wrong, as the program tells it; 0 when nothing did or nobody knows.
+    """
 
     status: Status
     seconds: float | None
     message: str
+    exit_code: int = FINE
 
 
 class Run:
@@ -76,6 +80,8 @@ class Run:
         self.journal = Journal(sink, flight.round, flight.rules, self.clock)
         self.account = Account()
         self._started_ms: int | None = None
+        self._closing = False
+        self._result: Outcome | None = None
         self._at = At()
 
     def execute(self) -> Outcome:
@@ -86,9 +92,11 @@ class Run:
             return self._train(session, plan)
         except Stopped as stop:
             return self._given_up("interrupted", f"stopped by {stop.signal_name}")
-        except Exception:
-            self._given_up("failed", "")
-            raise
+        except Exception as error:
+            outcome = self._given_up("failed", "")
+            if outcome.status == "failed":
+                raise
+            return replace(outcome, message=f"after its end: {type(error).__name__}: {error}")
 
     def _announce(self) -> None:
         """Who runs what: the lines before anything happens."""
@@ -185,8 +193,8 @@ class Run:
             with self._phase("train"):
                 for event in events:
                     if self._follow(event, meter):
-                        return self._ended("converged")
-            return self._ended("not converged")
+                        break
+            return self._result or self._missed()
         finally:
             events.close()  # type: ignore[attr-defined]
 
@@ -214,30 +222,35 @@ class Run:
                                          "seconds": self._evaluation.seconds()})
         ends = reached and self.job.request.stop_at_target
         if ends:
-            self._stop_clock(converged=True)
+            self._stop_clock("converged", "")
         meter.tell("evaluated", at, metrics)
         return ends
 
-    def _stop_clock(self, *, converged: bool) -> float:
-        stamp = self.journal.finish(self._at, converged=converged)
+    def _stop_clock(self, status: Status, message: str) -> Outcome:
+        self._closing = True
+        stamp = self.journal.finish(self._at, converged=status == "converged")
         assert self._started_ms is not None
-        self._seconds = (stamp - self._started_ms) / 1000
-        return self._seconds
+        self._result = Outcome(status, (stamp - self._started_ms) / 1000, message)
+        return self._result
 
-    def _ended(self, status: Status) -> Outcome:
-        if status == "converged":
-            return Outcome(status, self._seconds, "")
-        seconds = self._stop_clock(converged=False)
+    def _missed(self) -> Outcome:
+        """The end of a run that used up its epochs."""
         if not self.job.request.stop_at_target:
-            return Outcome(status, seconds, f"went on to epoch {self._at.epoch}, as asked")
-        return Outcome(status, seconds, f"the target was not reached by epoch {self._at.epoch}, where the run gives up")
+            return self._stop_clock("not converged", f"went on to epoch {self._at.epoch}, as asked")
+        return self._stop_clock("not converged", f"the target was not reached by epoch {self._at.epoch}, where the run "
+                                                 f"gives up")
 
     def _given_up(self, status: Status, message: str) -> Outcome:
-        """End the log of a run that cannot go on; a second failure (disk full) must not hide the first."""
-        if self._started_ms is None:
+        """End the log of a run that cannot go on; a second failure (disk full) must not hide the first.
+
+        After run_stop nothing changes the outcome any more, and a log that is being closed is not closed again.
+        """
+        if self._result is not None:
+            return self._result
+        if self._started_ms is None or self._closing:
             return Outcome(status, None, message)
         try:
-            return Outcome(status, self._stop_clock(converged=False), message)
+            return self._stop_clock(status, message)
         except RunFailed:
             return Outcome(status, None, message)
 

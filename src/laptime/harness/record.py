@@ -3,6 +3,8 @@
 None of it is needed to judge the log.
 """
 
+import contextlib
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ def write_record(run: "Run", outcome: "Outcome") -> None:
     job, flight, data = run.job, run.flight, run.store.metadata
     content = {
         "outcome": asdict(outcome), "seed": job.seed, "submittable": job.request.seed is None,
+        "shared_machine": job.request.jobs > 1,  # with other runs of the set: its seconds are no times to score
         "round": flight.round.name, "benchmark": flight.rules.name, "request": to_json(job.request),
         "configuration": to_json(flight.config),
         "data": {"name": data.name, "content_hash": data.content_hash, "generator": data.generator},
@@ -40,9 +43,21 @@ def _variables(request: RunRequest) -> dict[str, str]:
 
 
 def save(path: Path, content: Json) -> None:
-    """Write JSON for people and programs. Raises RunFailed."""
+    """Write JSON for people and programs, whole or not at all. Raises RunFailed."""
+    write_whole(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file in one step: whatever happens, it holds the old content or the new. Raises RunFailed."""
+    beside = path.with_name(f"{path.name}.new")
     try:
-        path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise RunFailed(f"cannot write {path}: {error.strerror or error}",
                         hint="Free some space or choose another --out.") from None

@@ -1,22 +1,26 @@
 """The folder a set of runs writes: the layout of a submission, with a record beside each log."""
 
+import contextlib
 import hashlib
-import shlex
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib import metadata
+from itertools import count
 from pathlib import Path
 
 import orjson
 
 from laptime.config import RunRequest, to_json
 from laptime.errors import InvalidConfiguration, UserError
+from laptime.harness.lock import alone_in
 from laptime.harness.preflight import Preflight
 from laptime.harness.record import save
+from laptime.harness.scripts import write_descriptions
 from laptime.layout import SubmissionPaths
 from laptime.system.machine import describe
-from laptime.system.submission import system_description, system_name
+from laptime.system.submission import system_name
+from laptime.training.distributed.world import device_name, threads_for
 
 SET_FILE = "set.json"
 
@@ -29,24 +33,34 @@ class SetFolder:
     total: int
     request: RunRequest
     seeds: list[int]
+    notes: list[str] = field(default_factory=list)  # what the user should know about the files beside the logs
+    _set: dict[str, object] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def open(cls, flight: Preflight) -> "SetFolder":
-        """Make or reopen the folder of a request. Raises UserErrors: not writable, or runs of another configuration."""
+    @contextlib.contextmanager
+    def open(cls, flight: Preflight) -> Iterator["SetFolder"]:
+        """Make or reopen the folder of a request, for one set at a time.
+
+        Raises UserErrors: not writable, in use by another set, or holding runs of another configuration.
+        """
         request = _completed(flight)
         assert request.out is not None
         paths = SubmissionPaths(request.out, request.submitter)
         results = paths.results(request.system, flight.rules.log_name)
         folder = cls(results, request.runs or flight.rules.runs, request, [])
-        try:
-            results.mkdir(parents=True, exist_ok=True)
-            folder._agree(flight)
-            _describe(paths, flight, request)
-        except OSError as error:
-            raise UserError(f"cannot write to {results}: {error.strerror or error}",
-                            hint="Choose another folder with --out.") from None
-        return folder
+        with contextlib.ExitStack() as held:
+            with _writable(results):
+                results.mkdir(parents=True, exist_ok=True)
+                held.enter_context(alone_in(results))
+                folder._agree(_identity(flight))
+                folder.notes = write_descriptions(paths, flight, request)
+            yield folder
+
+    def agree_on_data(self, content_hash: str) -> None:
+        """All runs of a set read the same data. Raises InvalidConfiguration."""
+        with self._lock:
+            self._agree({**self._set, "data": content_hash})
 
     def missing(self) -> list[int]:
         """Indices of the runs that are still to be made."""
@@ -75,8 +89,19 @@ class SetFolder:
             return None
         if finished:
             return running.rename(self.log(index))
-        number = len(list(self.results.glob(f"unfinished_{index}_*.log")))
-        return running.rename(self.results / f"unfinished_{index}_{number}.log")
+        names = (self.results / f"unfinished_{index}_{number}.log" for number in count())
+        return running.rename(next(path for path in names if not path.exists()))
+
+    def reached(self) -> int:
+        """How many of the finished runs reached the target, as their records say."""
+        finished = (index for index in range(self.total) if self.log(index).exists())
+        return sum(1 for index in finished if self._status(index) == "converged")
+
+    def _status(self, index: int) -> object:
+        if not self.record(index).exists():  # taken away by hand: nothing vouches for the run
+            return None
+        outcome = _loaded(self.record(index), f"{self.log(index).name}, so that the run is made again").get("outcome")
+        return outcome.get("status") if isinstance(outcome, dict) else None
 
     def fresh_seed(self, draw: Callable[[], int]) -> int:
         """A seed that no run of this set had."""
@@ -86,24 +111,20 @@ class SetFolder:
             self._save_set(self._set)
         return seed
 
-    def _agree(self, flight: Preflight) -> None:
-        """All runs of a set have one configuration; a folder that holds another one is refused."""
-        mine: dict[str, object] = {"round": flight.round.name, "division": flight.request.division,
-                                   "processes": flight.request.nproc, "seed": flight.request.seed,
-                                   "stop_at_target": flight.request.stop_at_target,
-                                   "configuration": to_json(flight.config)}
+    def _agree(self, mine: dict[str, object]) -> None:
+        """All runs of a set have one identity; a folder that holds another one is refused. Seeds are taken over."""
         path = self.results / SET_FILE
-        if path.exists():
-            theirs = _loaded(path)
-            seeds = theirs.pop("seeds", [])
-            self.seeds = [int(seed) for seed in seeds] if isinstance(seeds, list) else []
-            changed = [name for name in mine if mine[name] != theirs.get(name)]
-            if changed:
-                raise InvalidConfiguration(f"{self.results} holds runs of another {changed[0]}: "
-                                           f"{_short(theirs.get(changed[0]))}, asked for {_short(mine[changed[0]])}",
-                                           hint="Choose another --out, or remove that folder.")
-        self._set = mine
-        self._save_set(mine)
+        theirs = _loaded(path, "that folder, or choose another --out") if path.exists() else {}
+        seeds = theirs.pop("seeds", [])
+        self.seeds = [int(seed) for seed in seeds] if isinstance(seeds, list) else []
+        changed = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+        if changed:
+            name = changed[0]
+            raise InvalidConfiguration(f"{self.results} holds runs of another {name}: {_short(theirs[name])}, "
+                                       f"asked for {_short(mine[name])}",
+                                       hint="Choose another --out, or remove that folder.")
+        self._set = {**theirs, **mine}
+        self._save_set(self._set)
 
     def _save_set(self, content: dict[str, object]) -> None:
         save(self.results / SET_FILE, to_json({**content, "seeds": self.seeds}))
@@ -117,41 +138,29 @@ def _completed(flight: Preflight) -> RunRequest:
     return replace(request, out=out, system=system)
 
 
-def _describe(paths: SubmissionPaths, flight: Preflight, request: RunRequest) -> None:
-    """System description and the scripts that repeat the measurement."""
-    machine = describe()
-    description = system_description(machine, submitter=request.submitter, division=request.division,
-                                     status=request.status, system_name=request.system)
-    paths.system(request.system).parent.mkdir(parents=True, exist_ok=True)
-    save(paths.system(request.system), description)
-    scripts = paths.scripts(flight.rules.log_name, request.system)
-    scripts.mkdir(parents=True, exist_ok=True)
-    implementation = {"implementation": "laptime", "configuration": to_json(flight.config)}
-    save(scripts / f"{request.system}_laptime.json", implementation)
-    for name, text in _scripts(flight, request).items():
-        (scripts / name).write_text(text)
+def _identity(flight: Preflight) -> dict[str, object]:
+    """What all runs of a set have in common, as far as it is known before the data are there."""
+    request = flight.request
+    return {"round": flight.round.name, "division": request.division, "processes": request.nproc,
+            "threads": threads_for(request.threads, request.nproc), "device": device_name(request.device),
+            "seed": request.seed, "stop_at_target": request.stop_at_target, "configuration": to_json(flight.config),
+            "laptime version": metadata.version("laptime")}
 
 
-def _scripts(flight: Preflight, request: RunRequest) -> dict[str, str]:
-    name, round_ = flight.rules.name, flight.round.name
-    options = [option for change in request.overrides for option in ("--set", change)]
-    if request.nproc > 1:
-        options += ["--nproc", str(request.nproc)]
-    command = shlex.join(["laptime", "run", name, "--round", round_, "--division", request.division, *options])
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"setup.sh": f"#!/bin/sh\n# Python {python}\npip install 'laptime[train]'\n",
-            "init_datasets.sh": f"#!/bin/sh\nlaptime prepare {name} --round {round_}\n",
-            "run_and_time.sh": f"#!/bin/sh\n{command}\n",
-            "README.md": f"# {flight.rules.title}, round {round_}\n\nRun `sh setup.sh`, `sh init_datasets.sh`, "
-                         f"`sh run_and_time.sh`. Results are unverified.\n"}
-
-
-def _loaded(path: Path) -> dict[str, object]:
+@contextlib.contextmanager
+def _writable(results: Path) -> Iterator[None]:
     try:
-        content = orjson.loads(path.read_bytes())
-        return dict(content)
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {results}: {error.strerror or error}",
+                        hint="Choose another folder with --out.") from None
+
+
+def _loaded(path: Path, remedy: str) -> dict[str, object]:
+    try:
+        return dict(orjson.loads(path.read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError, ValueError):
-        raise UserError(f"{path} is damaged", hint="Remove that folder or choose another --out.") from None
+        raise UserError(f"{path} is damaged", hint=f"Remove {remedy}.") from None
 
 
 def _short(value: object) -> str:

@@ -4,8 +4,12 @@ Its standard output carries progress lines (harness.progress.MARK); the last one
 """
 
 import contextlib
+import os
+import select
 import signal
+import stat
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,15 +30,44 @@ from laptime.log.write import LogWriter
 from laptime.training.data.store import Store
 from laptime.training.distributed.world import World, join, leave, set_threads
 
+WATCH_SECONDS = 1.0  # between two looks whether the parent is there
+
 
 def main(arguments: list[str]) -> int:
-    """Run the job in file `arguments[0]`. Returns 0 whenever an outcome was told, converged or not."""
+    """Run the job in file `arguments[0]`. Returns 0 for a whole run, converged or not.
+
+    Else 1: then torchrun ends the other ranks, which would wait for this one.
+    """
     job = from_json(Job, orjson.loads(Path(arguments[0]).read_bytes()))
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, _stop)
     outcome = _outcome(job)
     _tell(RunEvent("end", text=orjson.dumps(asdict(outcome)).decode()))
-    return 0
+    return 0 if outcome.status in ("converged", "not converged") else 1
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that end a set or a run; a hang-up counts unless we were told to survive it (nohup)."""
+    always = (signal.SIGINT, signal.SIGTERM)
+    return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
+def watch() -> None:
+    """From now on, end this process as SIGTERM does when its parent or the launcher is gone.
+
+    The launcher holds the other end of standard input. A worker that was started by hand has no such pipe.
+    """
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        readable, _, _ = select.select([0], [], [], WATCH_SECONDS)
+        if readable and not os.read(0, 1):
+            break
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def save_job(job: Job, path: Path) -> None:
@@ -50,7 +83,7 @@ def _outcome(job: Job) -> Outcome:
         return Outcome("interrupted", None, f"stopped by {stop.signal_name}")
     except UserError as error:
         traceback.print_exc()
-        return Outcome("failed", None, str(error) + (f" {error.hint}" if error.hint else ""))
+        return Outcome("failed", None, str(error) + (f" {error.hint}" if error.hint else ""), error.exit_code)
     except MemoryError:
         traceback.print_exc()
         return Outcome("failed", None, "out of memory; try --set parallel.accumulation_steps=2 or a smaller batch")
@@ -70,6 +103,7 @@ def _run(job: Job) -> Outcome:
         outcome = Outcome("failed", None, "")
         try:
             outcome = run.execute()
+            _deaf()
         finally:
             if world.first:
                 write_record(run, outcome)
@@ -97,10 +131,16 @@ def _silent(event: RunEvent) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for other in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(other, signal.SIG_IGN)  # once is enough; the log is being finished
+    _deaf()  # once is enough; the log is being finished
     raise Stopped(signal.Signals(number).name)
 
 
+def _deaf() -> None:
+    """From now on the process ends by itself, and soon."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
 if __name__ == "__main__":
+    watch()
     sys.exit(main(sys.argv[1:]))

@@ -83,11 +83,17 @@ class _SumAcrossRanks(torch.autograd.Function):
         return gradient
 
 
+def device_name(name: str) -> str:
+    """`name`, or for "auto" the first accelerator torch offers, else the CPU. Touches no device."""
+    if name != "auto":
+        return name
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator.type if accelerator is not None else "cpu"
+
+
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device called `name`; "auto" takes the first accelerator torch offers, else the CPU."""
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        name = accelerator.type if accelerator is not None else "cpu"
+    name = device_name(name)
     if name == "cpu":
         return torch.device("cpu")
     try:
@@ -121,9 +127,17 @@ def leave(world: World) -> None:
         dist.destroy_process_group()
 
 
-def set_threads(threads: int, processes: int) -> int:
-    """Use `threads` compute threads in this process, or (0) its share of the cores it may use."""
+def threads_for(threads: int, processes: int) -> int:
+    """`threads`, or (0) the share that one of `processes` has of the cores this process may use, less one for its data.
+
+    Compute threads wait for each other by spinning: one that shares its core with the decoder holds up all of them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = threads or max(1, cores // processes)
+    return threads or max(1, cores // processes - 1)
+
+
+def set_threads(threads: int, processes: int) -> int:
+    """Use `threads` compute threads in this process, or (0) as many as `threads_for` gives it; returns the number."""
+    chosen = threads_for(threads, processes)
     torch.set_num_threads(chosen)
     return chosen

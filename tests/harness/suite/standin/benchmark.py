@@ -65,6 +65,10 @@ class StandIn:
             raise RuntimeError("the network exploded")
         if epoch == 2 and self.config.behaviour == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if epoch == 2 and self.config.behaviour == "one rank crashes":
+            if self.ctx.world.rank == 1:
+                raise RuntimeError("the network exploded")
+            time.sleep(120)
 
 
 def generate(config, root, seed):

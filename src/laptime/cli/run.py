@@ -11,6 +11,7 @@ import click
 from laptime.cli.options import FOLDER, data_option, json_option, round_option, suite_option
 from laptime.cli.terminal import Column, say, say_json, table, width
 from laptime.config import RunRequest, SuitePath, to_json
+from laptime.errors import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     from laptime.harness.runset import SetOutcome
@@ -81,7 +82,7 @@ def text(outcome: "SetOutcome", limit: int | None = None) -> str:
     rows = [(str(one.index + 1), one.status, "" if one.seconds is None else f"{one.seconds / 60:.2f}",
              one.log.name if one.log else "") for one in outcome.outcomes]
     lines = [table(RUN_COLUMNS, rows, limit or width())] if rows else []
-    lines += [f"{outcome.message}: {outcome.folder}",
-              f"Next: laptime check {outcome.folder}",
-              f"      laptime score {outcome.folder}"]
+    lines.append(f"{outcome.message}: {outcome.folder}")
+    if outcome.exit_code not in (INTERRUPTED, TERMINATED):
+        lines += [f"Next: laptime check {outcome.folder}", f"      laptime score {outcome.folder}"]
     return "\n".join(lines)

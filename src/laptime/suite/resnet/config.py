@@ -128,7 +128,7 @@ def smoke() -> ResNetConfig:
     return replace(
         small,
         global_batch_size=16,
-        model=replace(small.model, width=8, norm_span=16),
+        model=replace(small.model, width=8, norm_span=8),
         optimizer=replace(small.optimizer, name="sgd", base_learning_rate=0.05),
         schedule=replace(small.schedule, warmup_epochs=1, train_epochs=8),
         data=replace(small.data, train_images=512, eval_images=200, crop=48, eval_resize=52, eval_batch_size=50,

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from laptime.compliance.finding import Finding
 from laptime.compliance.outcome import outcome
-from laptime.compliance.run import Run, distinct, number, position
-from laptime.log.record import Record
+from laptime.compliance.run import Run, number, position
+from laptime.log.record import Record, distinct
 from laptime.rules.formula import Formula, FormulaError
 
 _EPOCH_KEYS = ("epoch_num", "epoch")

@@ -1,6 +1,6 @@
 """A log under the rules of its round: what every check is given."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from laptime.compliance.catalogue import CATALOGUE
 from laptime.compliance.finding import Finding, Level, Severity
 from laptime.config import Json
 from laptime.log.read import Log
-from laptime.log.record import Record
+from laptime.log.record import Record, distinct
 from laptime.rules.model import Authority, BenchmarkRules, Interval, Round
 
 _INTERVALS = ("init", "run", "block", "epoch", "eval")
@@ -86,18 +86,6 @@ class Run:
 def catalogued(rule: str, message: str, path: Path, line: int = 0, severity: Severity = "error") -> Finding:
     """A finding with the source and remedy that the catalogue gives for its rule."""
     return Finding(rule, severity, message, path, line, CATALOGUE[rule].source, CATALOGUE[rule].fix)
-
-
-def distinct(records: Iterable[Record]) -> list[Record]:
-    """Without lines that say again, at the same time, what an earlier one said (loggers that write twice)."""
-    seen: set[tuple[str, float, str]] = set()
-    kept = []
-    for record in records:
-        mark = (record.key, record.time_ms, repr((record.value, record.metadata)))
-        if mark not in seen:
-            seen.add(mark)
-            kept.append(record)
-    return kept
 
 
 def number(value: Json) -> float | None:

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from laptime.errors import UserError
 from laptime.log.dialects import Problem, parse
-from laptime.log.record import Dialect, Record
+from laptime.log.record import Dialect, Record, distinct
 
 LONGEST_LINE: Final = 16 * 2**20  # bytes; longer lines are skipped with a problem
 _BLOCK: Final = 4 * 2**20
@@ -140,16 +140,4 @@ def _finished(path: Path, reading: _Reading) -> Log:
     if reading.untold:
         reading.problems.append(Problem(0, f"{reading.untold} further problems"))
     records = reading.records.get(dialect, [])
-    return Log(path, dialect, tuple(_distinct(records) if dialect == "mlp05" else records), tuple(reading.problems))
-
-
-def _distinct(records: list[Record]) -> list[Record]:
-    """Without the repeats that loggers made of mlp05 lines: same time, place, tag and value."""
-    seen: set[tuple[float, str, str]] = set()
-    kept = []
-    for record in records:
-        mark = (record.time_ms, record.key, repr((record.value, record.metadata)))
-        if mark not in seen:
-            seen.add(mark)
-            kept.append(record)
-    return kept
+    return Log(path, dialect, tuple(distinct(records) if dialect == "mlp05" else records), tuple(reading.problems))

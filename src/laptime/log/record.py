@@ -1,6 +1,6 @@
 """One line of a log as a value, whatever the dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -27,3 +27,15 @@ class Record:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     namespace: str = ""
     line: int = 0
+
+
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """Without lines that say again, at the same time and place, what an earlier one said (loggers that write twice)."""
+    seen: set[tuple[float, str, str]] = set()
+    kept = []
+    for record in records:
+        mark = (record.time_ms, record.key, repr((record.value, record.metadata)))
+        if mark not in seen:
+            seen.add(mark)
+            kept.append(record)
+    return kept

@@ -133,8 +133,8 @@ def test_round_name_cannot_leave_the_folder():
 
 def test_a_new_official_round_is_one_file(rounds):
     text = (rounds / "v4.0.toml").read_text()
-    (rounds / "v4.1.toml").write_text(text.replace('resnet = "resnet"\n', "").replace("v4.0", "v4.1"))
-    assert load_round("v4.1").benchmarks == {}
+    (rounds / "v9.0.toml").write_text(text.replace('resnet = "resnet"\n', "").replace("v4.0", "v9.0"))
+    assert dict(load_round("v9.0").benchmarks) == {}
     assert "resnet" in load_round("v4.0").benchmarks
 
 
@@ -152,7 +152,7 @@ def test_a_new_official_round_is_one_file(rounds):
         ("mini-1.toml", 'like = "v4.0"', 'like = "v4.7"', "rounds/mini-1.toml: expected an official round in field 'like', found 'v4.7'"),
         ("mini-1.toml", 'like = "v4.0"', 'like = "house-1"', "expected an official round in field 'like', found 'house-1'"),
         ("common.toml", "[[opening]]", "[[openings]]", "rounds/common.toml: unknown field 'openings'. Did you mean 'opening'?"),
-        ("common.toml", 'in = "v0.7..v4.0"', 'in = "v0.7.."', "unknown round '' in 'v0.7..', field 'in'"),
+        ("common.toml", 'in = "v0.7..v6.1"', 'in = "v0.7.."', "unknown round '' in 'v0.7..', field 'in'"),
         ("common.toml", 'one_of = "suite"', 'one_of = "suits"', "expected one of suite, statuses, divisions in field 'one_of', found 'suits'. Did you mean 'suite'?"),
     ],
 )
@@ -161,7 +161,7 @@ def test_fault_in_a_round_file_names_file_and_field(rounds, file, old, new, word
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError) as caught:
-        load_round("mini-1" if file == "mini-1.toml" else "v4.0")
+        dict(load_round("mini-1" if file == "mini-1.toml" else "v4.0").benchmarks)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -226,7 +226,7 @@ def test_suite_folder_that_is_missing_is_a_user_error(tmp_path):
 )
 def test_fault_in_a_benchmark_file_names_file_and_field(suite, old, new, words):
     with pytest.raises(UserError) as caught:
-        load_round("mini", suite((old, new)))
+        dict(load_round("mini", suite((old, new))).benchmarks)
     assert words in str(caught.value)
     assert "digits/rules.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -244,7 +244,7 @@ def test_fault_in_a_benchmark_file_names_file_and_field(suite, old, new, words):
 )
 def test_fault_in_reference_points_names_line_and_field(suite, old, new, words):
     with pytest.raises(UserError) as caught:
-        load_round("mini", suite(rcp=RCP.replace(old, new)))
+        dict(load_round("mini", suite(rcp=RCP.replace(old, new))).benchmarks)
     assert words in str(caught.value)
 
 
@@ -284,12 +284,14 @@ def test_derived_entry_replaces_a_key_in_its_place(suite):
 )
 def test_derived_entry_must_give_reasons_for_what_differs(suite, old, new, words):
     with pytest.raises(UserError) as caught:
-        load_round("smoke", suite(OFFICIAL, ("[[keys]]", LIKE.replace(old, new) + "[[keys]]")))
+        dict(load_round("smoke", suite(OFFICIAL, ("[[keys]]", LIKE.replace(old, new) + "[[keys]]"))).benchmarks)
     assert words in str(caught.value)
 
 
-def test_log_name_without_a_folder_is_legal_and_has_no_rules():
-    round_ = load_round("v0.5")
-    assert "ncf" in round_.suite
-    assert by_log_name(round_, "ncf") is None
+def test_log_name_without_a_folder_is_legal_and_has_no_rules(rounds):
+    text = (rounds / "v4.0.toml").read_text()
+    (rounds / "v9.0.toml").write_text(text + 'numbers = "numbers"\n')
+    round_ = load_round("v9.0")
+    assert "numbers" in round_.suite
+    assert by_log_name(round_, "numbers") is None
     assert by_log_name(round_, "nothing") is None

@@ -6,13 +6,15 @@ The rules are data; this file knows only their form. Counts and overriding follo
 from collections.abc import Iterator, Sequence
 
 from laptime.compliance.finding import Finding, Severity, shown
+from laptime.compliance.outcome import merged
 from laptime.compliance.run import Run
 from laptime.log.record import Record
 from laptime.rules.constraints import Constraint
 from laptime.rules.formula import same
 from laptime.rules.model import KeyRule
 
-_ALWAYS = frozenset({"v", "metadata", "true", "false"})  # names that every formula may use
+_TOGETHER = "aggregated_"  # the official checker's prefix of such a key (log format facts, section 4)
+_ALWAYS = frozenset({"v", "metadata", "occurrence", "true", "false"})  # names that every formula may use
 
 
 def check_keys(run: Run) -> Iterator[Finding]:
@@ -30,8 +32,12 @@ def check_keys(run: Run) -> Iterator[Finding]:
 def _counts(run: Run, rules: Sequence[KeyRule]) -> Iterator[Finding]:
     told: set[frozenset[str]] = set()
     for rule in rules:
-        found = len(run.by_key.get(rule.key, ()))
-        if rule.count == "optional" or (found == 1) or (found and rule.count == "at_least_one"):
+        found = len(_records(run, rule.key))
+        if rule.count == "optional" or (found == 1 and rule.count != "at_least_two") or \
+                (found and rule.count == "at_least_one") or (found > 1 and rule.count == "at_least_two"):
+            continue
+        if rule.count == "at_least_two":
+            yield _finding(run, rule, f"expected {rule.key} at least twice, found {found}", fix=f"Log {rule.key}.")
             continue
         either = frozenset((rule.key, rule.or_key or rule.key))
         if not found and either not in told and not any(key in run.by_key for key in either):
@@ -42,6 +48,13 @@ def _counts(run: Run, rules: Sequence[KeyRule]) -> Iterator[Finding]:
             yield _finding(run, rule, asked + _condition(rule), fix=f"Log {wanted}.")
         elif found:
             yield _repeated(run, rule)
+
+
+def _records(run: Run, key: str) -> Sequence[Record]:
+    """The lines of a key; for a key "aggregated_x", those of x with the metrics of one position brought together."""
+    if run.rules.metric_key and key.startswith(_TOGETHER):
+        return merged(run.by_key.get(key.removeprefix(_TOGETHER), ()), run.rules.metric_key, run)
+    return run.by_key.get(key, ())
 
 
 def _repeated(run: Run, rule: KeyRule) -> Finding:
@@ -56,7 +69,7 @@ def _repeated(run: Run, rule: KeyRule) -> Finding:
 
 
 def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
-    records = run.by_key.get(rule.key, ())
+    records = _records(run, rule.key)
     if not rule.constraint or not records:
         return
     if rule.occurrences == "any":
@@ -64,17 +77,25 @@ def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
             yield _finding(run, rule, f"no {rule.key} line satisfies: {rule.constraint}", records[-1].line,
                            rule.severity)
         return
-    for record in records:
-        if violation := _violation(run, rule.constraint, record):
+    for place, record in enumerate(records, 1):
+        if violation := _violation(run, rule.constraint, record, place):
             yield _finding(run, rule, f"{rule.key} {violation}{_condition(rule)}", record.line, rule.severity)
-        if rule.key.startswith("submission_"):
-            return  # the official checker looks at the first only; later ones are found by their count
+        if rule.occurrences == "first" or rule.key.startswith("submission_"):
+            return  # of these the official checker looks at the first only; later ones are found by their count
 
 
-def _violation(run: Run, constraint: Constraint, record: Record) -> str | None:
-    if constraint.formula and constraint.formula.names() - run.names.keys() - _ALWAYS:
+def _violation(run: Run, constraint: Constraint, record: Record, place: int = 1) -> str | None:
+    """`place`: of the record among those of its key, from 1."""
+    if constraint.formula is None:
+        return constraint.violation(record.value, run.names)
+    needed = constraint.formula.names() - _ALWAYS
+    if needed - run.names.keys():
         return None  # a key that the formula needs is not logged: the rule of that key says so
-    return constraint.violation(record.value, {**run.names, "metadata": record.metadata})
+    late = [key for key in needed if run.by_key[key][0].line > record.line]
+    if late and run.level == "official":
+        return f"stands before {late[0]}, which its test needs"
+    names = {**run.names, "metadata": record.metadata, "occurrence": place}
+    return constraint.violation(record.value, names)
 
 
 def _condition(rule: KeyRule) -> str:
@@ -84,4 +105,4 @@ def _condition(rule: KeyRule) -> str:
 def _finding(run: Run, rule: KeyRule, message: str, line: int = 0, severity: Severity = "error", *,
              fix: str = "") -> Finding:
     return Finding(rule.id, severity, message, run.path, line, rule.source,
-                   fix or f"Log {rule.key} as the rule asks: {rule.constraint}.")
+                   fix or f"Log {rule.key} as the rule asks: {rule.constraint}.", str(rule.constraint))

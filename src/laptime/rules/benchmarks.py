@@ -1,6 +1,10 @@
-"""The rules of one benchmark in one round, from the `rules.toml` and `rcp.csv` of its folder."""
+"""The rules of one benchmark in one round, from `rules.toml`, `keys.toml` and `rcp.csv` of its folder.
+
+`rules.toml` says what the benchmark is and what each round asks of a run; `keys.toml` what its logs carry.
+"""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,8 +45,9 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
     fields = _inherited(file, entry, scope)
     target = {name: interval(text, fields) for name, text in fields.text_map("target").items()}
     excepts = entry.text_map("excepts")
-    own_keys = keys.key_rules(file.tables("keys"), scope, References(frame.lists, target))
-    _check_excepts(file, entry, scope, excepts)
+    rows = _rows(file, folder, "keys")
+    own_keys = keys.key_rules(rows, scope, References(frame.lists, target))
+    _check_excepts(rows, entry, scope, excepts)
     unit, evaluations = fields.text("unit"), _evaluations(fields.table("evaluations"))
     rules = BenchmarkRules(
         round=scope.name, name=folder.name, log_name=log_name,
@@ -53,15 +58,24 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         convergence_unit=unit, evaluations=evaluations, limit=fields.formula("limit"),
         position=_position(fields.table("position")),
         keys=_in_log_order(frame, own_keys, target),
-        tensors=keys.tensors(file.tables("tensors"), scope),
+        tensors=keys.tensors(_rows(file, folder, "tensors"), scope),
         references=keys.reference_points(folder / "rcp.csv", scope),
         excepts=excepts, folder=folder, settings=_settings(fields.table("settings"), target),
         free=fields.texts("free", ["*"]),
+        first_converged=fields.integer("first_converged") if "first_converged" in fields else None,
+        metric_key=fields.text("metric_key", ""), evaluate_offline=fields.flag("evaluate_offline", False),
+        convergence_check=fields.flag("convergence_check", True),
+        convergence_slack=fields.number_map("convergence_slack"), init_minutes=fields.number_map("init_minutes"),
     )
     for name in ("in", "like", "excepts", "log_name"):
         fields.json(name)
     fields.close()
     return rules
+
+
+def covers(folder: Path, scope: Scope) -> bool:
+    """Whether an entry of the folder's benchmark names the round."""
+    return _entry(_file(folder), scope) is not None
 
 
 def house_log_name(folder: Path, scope: Scope) -> str | None:
@@ -110,6 +124,17 @@ def _file(folder: Path) -> Table:
     return file
 
 
+def _rows(file: Table, folder: Path, name: str) -> tuple[Table, ...]:
+    """The entries of a table that may stand in `rules.toml` or, where it is long, in `keys.toml` beside it."""
+    if not (folder / "keys.toml").is_file():
+        return file.tables(name)
+    beside = read_toml(folder / "keys.toml")
+    for known in ("keys", "tensors"):
+        beside.json(known)
+    beside.close()
+    return file.tables(name) + beside.tables(name)
+
+
 def _entry(file: Table, scope: Scope) -> Table | None:
     entries = [entry for entry in file.tables("rounds") if scope.own(entry)]
     if len(entries) > 1:
@@ -130,12 +155,12 @@ def _inherited(file: Table, entry: Table, scope: Scope) -> Table:
     return Table(base | dict(entry.data), entry.where)
 
 
-def _check_excepts(file: Table, entry: Table, scope: Scope, excepts: dict[str, str]) -> None:
+def _check_excepts(rows: Sequence[Table], entry: Table, scope: Scope, excepts: dict[str, str]) -> None:
     """A derived entry gives a reason for everything it changes, and for nothing else."""
     if not scope.like:
         return
     changed = set(entry.data) - {"in", "like", "excepts", "log_name"}
-    changed |= {keys.rule_id(row) for row in file.tables("keys") if scope.own(row)}
+    changed |= {keys.rule_id(row) for row in rows if scope.own(row)}
     for name in sorted(changed - excepts.keys()):
         raise UserError(f"{entry.where}: '{name}' differs from round {scope.like}, but 'excepts' gives no reason")
     for name in sorted(excepts.keys() - changed):

@@ -15,11 +15,11 @@ from laptime.rules.model import Authority, Count, Interval, KeyRule, Occurrence,
 from laptime.rules.ranges import Ranges
 from laptime.rules.schema import Table, read_csv
 
-COUNTS: tuple[Count, ...] = ("exactly_one", "at_least_one", "optional")
+COUNTS: tuple[Count, ...] = ("exactly_one", "at_least_one", "at_least_two", "optional")
 DIVISIONS: tuple[Literal["closed", "open", "any"], ...] = ("closed", "open", "any")
 AUTHORITIES: tuple[Authority, ...] = ("rules", "checker", "both")
 SEVERITIES: tuple[Literal["error", "warning"], ...] = ("error", "warning")
-OCCURRENCES: tuple[Occurrence, ...] = ("every", "any")
+OCCURRENCES: tuple[Occurrence, ...] = ("every", "any", "first")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class References:
     """What rows may stand for: words in data that only the round can turn into values."""
 
     lists: Mapping[str, tuple[str, ...]]  # for `one_of = "statuses"`
-    target: Mapping[str, Interval]  # for `at_least = "target"`
+    target: Mapping[str, Interval]  # for `at_least = "target"` and `at_most = "target"`
 
 
 def key_rules(rows: Iterable[Table], scope: Scope, words: References, *, common: bool = False) -> dict[str, KeyRule]:
@@ -102,8 +102,8 @@ def constraint(row: Table, words: References, key: str = "") -> Constraint:
     return Constraint(
         equals=row.json("equals"),
         one_of=_one_of(row, words),
-        at_least=_low(row, words, key),
-        at_most=row.number("at_most"),
+        at_least=_bound(row, words, key, "at_least"),
+        at_most=_bound(row, words, key, "at_most"),
         above=row.number("above"),
         below=row.number("below"),
         multiple_of=row.number("multiple_of"),
@@ -123,12 +123,12 @@ def _one_of(row: Table, words: References) -> tuple[Json, ...]:
     return tuple(value)
 
 
-def _low(row: Table, words: References, key: str) -> float | None:
-    if row.json("at_least") != "target":
-        return row.number("at_least")
+def _bound(row: Table, words: References, key: str, field: str) -> float | None:
+    if row.json(field) != "target":
+        return row.number(field)
     if key not in words.target:
-        raise UserError(f"{row.where}: '{key}' has no target that field 'at_least' could mean")
-    return words.target[key].low
+        raise UserError(f"{row.where}: '{key}' has no target that field '{field}' could mean")
+    return words.target[key].low if field == "at_least" else words.target[key].high
 
 
 def tensors(rows: Iterable[Table], scope: Scope) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 Folders are read as data; no code there is imported. Everything is cached by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from laptime.rules import benchmarks, ranges
 from laptime.rules.benchmarks import Frame
 from laptime.rules.keys import Scope
 from laptime.rules.model import BenchmarkRules, Identity, Round
+from laptime.rules.packages import package_rules
 from laptime.rules.schema import Table, read_toml
 
 ROUNDS = Path(__file__).parent / "rounds"
@@ -25,7 +26,7 @@ KINDS: tuple[Literal["official", "house"], ...] = ("official", "house")
 DIALECTS: tuple[Literal["mlp05", "mll", "mllog"], ...] = ("mlp05", "mll", "mllog")
 CLOCKS: tuple[Literal["from_data", "from_build"], ...] = ("from_data", "from_build")
 FIELDS = ("title", "kind", "dialect", "clock", "init_minutes", "divisions", "statuses", "suite", "first_epoch",
-          "seeds_required", "rcp_check", "remarks", "like")
+          "seeds_required", "rcp_check", "window_scores", "remarks", "like")
 
 
 @lru_cache(maxsize=1)
@@ -101,8 +102,9 @@ def _round(name: str, suite: SuitePath) -> Round:
         clock=file.choice("clock", CLOCKS), init_minutes=file.number_map("init_minutes"), divisions=divisions,
         statuses=statuses, suite=mapping, vocabulary=_vocabulary(common, Scope(name, like, round_names())),
         first_epoch=file.integer("first_epoch"), seeds_required=file.flag("seeds_required"),
-        rcp_check=file.flag("rcp_check"), remarks=file.texts("remarks", ()),
-        benchmarks=_benchmarks(mapping, frame, suite),
+        rcp_check=file.flag("rcp_check"), window_scores=file.flag("window_scores", False),
+        remarks=file.texts("remarks", ()), benchmarks=_benchmarks(mapping, frame, suite),
+        package=package_rules(Scope(name, like, round_names())),
     )
 
 
@@ -157,9 +159,31 @@ def _house_suite(scope: Scope, suite: SuitePath) -> dict[str, str]:
     return mapping
 
 
-def _benchmarks(mapping: Mapping[str, str], frame: Frame, suite: SuitePath) -> dict[str, BenchmarkRules]:
+def _benchmarks(mapping: Mapping[str, str], frame: Frame, suite: SuitePath) -> "_Benchmarks":
     """The rules of each benchmark by folder; a log name without a folder, or a folder without an entry, has none."""
     paths = folders(suite)
-    loaded = {folder: benchmarks.load_benchmark(paths[folder], log_name, frame)
-              for log_name, folder in mapping.items() if folder in paths}
-    return {folder: rules for folder, rules in loaded.items() if rules is not None}
+    named = {folder: (paths[folder], log_name) for log_name, folder in mapping.items() if folder in paths}
+    return _Benchmarks({folder: found for folder, found in named.items()
+                        if benchmarks.covers(found[0], frame.scope)}, frame)
+
+
+class _Benchmarks(Mapping[str, BenchmarkRules]):
+    """The benchmarks of a round by folder name, each loaded when first asked for: most callers need one."""
+
+    def __init__(self, named: Mapping[str, tuple[Path, str]], frame: Frame) -> None:
+        self._named, self._frame = named, frame
+        self._loaded: dict[str, BenchmarkRules] = {}
+
+    def __getitem__(self, folder: str) -> BenchmarkRules:
+        if folder not in self._loaded:
+            path, log_name = self._named[folder]
+            rules = benchmarks.load_benchmark(path, log_name, self._frame)
+            assert rules is not None  # only folders with an entry are named
+            self._loaded[folder] = rules
+        return self._loaded[folder]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)

@@ -13,8 +13,8 @@ from laptime.rules.formula import Formula, FormulaError
 
 Division = Literal["closed", "open"]
 Authority = Literal["rules", "checker", "both"]  # who asks: the rules text, the official checker, or both alike
-Count = Literal["exactly_one", "at_least_one", "optional"]
-Occurrence = Literal["every", "any"]
+Count = Literal["exactly_one", "at_least_one", "at_least_two", "optional"]
+Occurrence = Literal["every", "any", "first"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class KeyRule:
     Several rules may speak of one key: the first carries its `count`, others add constraints (count "optional").
     `or_key`: count "at_least_one" is met by this key too; `source_name`: our name of the value where the log name
     differs ("" : same); `when`: the rule holds only if this formula over the logged values does; `occurrences`: whether
-    every line of the key must satisfy the constraint or any one; `source`: where the rule stands; `id`: stable, unique
-    in a round and benchmark, shown in findings; `common`: said by the round for every benchmark; `severity`: of a value
-    that breaks the constraint.
+    every line of the key must satisfy the constraint, any one, or the first; `source`: where the rule stands; `id`:
+    stable, unique in a round and benchmark, shown in findings; `common`: said by the round for every benchmark;
+    `severity`: of a value that breaks the constraint.
     """
 
     id: str
@@ -67,6 +67,11 @@ class KeyRule:
     def name(self) -> str:
         """Our name of the value this key carries."""
         return self.source_name or self.key
+
+    @property
+    def releases(self) -> bool:
+        """Whether the rule asks nothing: a benchmark's way to be free of what the round asks of a key."""
+        return self.count == "optional" and not self.constraint and self.authority == "both"
 
     def applies(self, division: str, authority: Authority, names: Mapping[str, object]) -> bool:
         """Whether the rule is to be tested in `division` by `authority` ("both": by anybody), given the logged values.
@@ -142,6 +147,12 @@ class BenchmarkRules:
     folder: Path
     free: tuple[str, ...] = ("*",)  # settings that a closed run may change (patterns); the others stay as in the preset
     data: Literal["published", "generated"] = "published"  # where the data set of this round comes from
+    first_converged: int | None = None  # the score takes the first this many runs that converge (NCF); None: all
+    metric_key: str = ""  # one line per metric: metadata that names it; "": one line holds every metric
+    evaluate_offline: bool = False  # checkpoints are evaluated after the clock: the first passing one is the result
+    convergence_check: bool = True  # against reference points, where the round has the check at all
+    convergence_slack: Mapping[str, float] = field(default_factory=dict)  # authority -> units below the minimum mean
+    init_minutes: Mapping[str, float] = field(default_factory=dict)  # division -> minutes, over those of the round
     settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
 
     @property
@@ -150,8 +161,14 @@ class BenchmarkRules:
         return ", ".join(f"{name} {interval}" for name, interval in self.target.items())
 
     def applying(self, division: str, authority: Authority, names: Mapping[str, object]) -> tuple[KeyRule, ...]:
-        """The key rules to test in `division` by `authority`, in log order, given the logged values."""
-        return tuple(rule for rule in self.keys if rule.applies(division, authority, names))
+        """The key rules to test in `division` by `authority`, in log order, given the logged values.
+
+        What the benchmark's own rules say of a key takes the place of the round's rules for it: always in the official
+        checker (log format facts, section 4), else where the benchmark releases the key from them.
+        """
+        found = [rule for rule in self.keys if rule.applies(division, authority, names)]
+        own = {rule.key for rule in found if not rule.common and (authority == "checker" or rule.releases)}
+        return tuple(rule for rule in found if not rule.common or rule.key not in own)
 
     def hyperparameters(self, division: str, names: Mapping[str, object]) -> tuple[KeyRule, ...]:
         """The benchmark's own keys that a log of this round carries, one rule per key, in log order.
@@ -180,6 +197,36 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class PackageRules:
+    """What a round asks of a whole submission, beyond its logs.
+
+    `layout`: where system descriptions lie ("entries": results/<system>/entry.json); `fields`: those a description must
+    have; `may_be_empty`: of these, the ones that need no answer; `one_suffices`: an answer to one of these is enough;
+    `joined_as_text`: those that the official checker cannot read unless they are texts; `source_folders`: where the
+    code lies; `scripts`: files wanted for each benchmark on each system; `other_files`: patterns of names that may lie
+    beside the logs of a result; `categories`: spelling of a status, in lower case letters only -> its category;
+    `switches`: line of a parameter file -> what it does; `folder_names`: other name
+    of a benchmark's folder -> log name; `checked`: what the official tools look at in this round; `statuses`:
+    "checker" or "rules" -> the exact values it allows (none named: any); `power`: whether energy may be submitted.
+    """
+
+    layout: Literal["entries", "systems"] = "systems"
+    fields: tuple[str, ...] = ()
+    may_be_empty: frozenset[str] = frozenset()
+    one_suffices: tuple[str, ...] = ()
+    joined_as_text: tuple[str, ...] = ()
+    source_folders: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()
+    categories: Mapping[str, str] = field(default_factory=dict)
+    switches: Mapping[str, str] = field(default_factory=dict)
+    folder_names: Mapping[str, str] = field(default_factory=dict)
+    checked: frozenset[str] = frozenset()
+    statuses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    power: bool = False
+
+
+@dataclass(frozen=True)
 class Round:
     """One round of the benchmark suite. `suite` maps log name -> folder name."""
 
@@ -196,5 +243,7 @@ class Round:
     first_epoch: int  # the number that the first epoch carries in logs
     seeds_required: bool
     rcp_check: bool
-    benchmarks: Mapping[str, BenchmarkRules]  # by folder name
+    benchmarks: Mapping[str, BenchmarkRules]  # by folder name; each is loaded when asked for
+    window_scores: bool = False  # more runs than asked are scored by the median of windows
     remarks: tuple[str, ...] = ()  # conflicts between sources, and the side taken
+    package: PackageRules = PackageRules()

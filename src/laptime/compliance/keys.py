@@ -3,7 +3,7 @@
 The rules are data; this file knows only their form. Counts and overriding follow the log format facts, section 4.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from laptime.compliance.finding import Finding, Severity, shown
 from laptime.compliance.outcome import merged
@@ -72,30 +72,43 @@ def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
     records = _records(run, rule.key)
     if not rule.constraint or not records:
         return
+    violation = _test(run, rule.constraint)
     if rule.occurrences == "any":
-        if all(_violation(run, rule.constraint, record) for record in records):
+        if all(violation(record, 1) for record in records):
             yield _finding(run, rule, f"no {rule.key} line satisfies: {rule.constraint}", records[-1].line,
-                           rule.severity)
+                           _severity(run, rule))
         return
     for place, record in enumerate(records, 1):
-        if violation := _violation(run, rule.constraint, record, place):
-            yield _finding(run, rule, f"{rule.key} {violation}{_condition(rule)}", record.line, rule.severity)
+        if words := violation(record, place):
+            yield _finding(run, rule, f"{rule.key} {words}{_condition(rule)}", record.line, _severity(run, rule))
         if rule.occurrences == "first" or rule.key.startswith("submission_"):
             return  # of these the official checker looks at the first only; later ones are found by their count
 
 
-def _violation(run: Run, constraint: Constraint, record: Record, place: int = 1) -> str | None:
-    """`place`: of the record among those of its key, from 1."""
-    if constraint.formula is None:
-        return constraint.violation(record.value, run.names)
-    needed = constraint.formula.names() - _ALWAYS
-    if needed - run.names.keys():
-        return None  # a key that the formula needs is not logged: the rule of that key says so
-    late = [key for key in needed if run.by_key[key][0].line > record.line]
-    if late and run.level == "official":
-        return f"stands before {late[0]}, which its test needs"
-    names = {**run.names, "metadata": record.metadata, "occurrence": place}
-    return constraint.violation(record.value, names)
+def _test(run: Run, constraint: Constraint) -> Callable[[Record, int], str | None]:
+    """What tells how a record (and its place among those of its key, from 1) violates the constraint, None if not."""
+    formula = constraint.formula
+    if formula is None:
+        return lambda record, place: constraint.violation(record.value, {})
+    needed = formula.names() - _ALWAYS
+    if not needed <= run.names.keys():
+        return lambda record, place: None  # a key that the formula needs is not logged: the rule of that key says so
+    names = {key: run.names[key] for key in needed}
+    first = {key: run.by_key[key][0].line for key in needed} if run.level == "official" else {}
+
+    def violation(record: Record, place: int) -> str | None:
+        late = [key for key, line in first.items() if line > record.line]
+        if late:
+            return f"stands before {late[0]}, which its test needs"
+        return constraint.violation(record.value, {**names, "metadata": record.metadata, "occurrence": place})
+
+    return violation
+
+
+def _severity(run: Run, rule: KeyRule) -> Severity:
+    """Where text and checker of a round differ on a hyperparameter, the checker decides (rules, Hyperparameters)."""
+    text_alone = rule.authority == "rules" and not rule.common and run.round.has_checker
+    return "warning" if text_alone else rule.severity
 
 
 def _condition(rule: KeyRule) -> str:

@@ -33,13 +33,10 @@ class Run:
     def authority(self) -> Authority:
         return "checker" if self.level == "official" else "rules"
 
-    @cached_property
+    @property
     def by_key(self) -> Mapping[str, tuple[Record, ...]]:
         """Records by their raw keys, in file order."""
-        grouped: dict[str, list[Record]] = {}
-        for record in self.log.records:
-            grouped.setdefault(record.key, []).append(record)
-        return {key: tuple(records) for key, records in grouped.items()}
+        return self.log.by_key
 
     @cached_property
     def names(self) -> Mapping[str, Json]:
@@ -60,7 +57,8 @@ class Run:
     @cached_property
     def structure(self) -> tuple[Record, ...]:
         """The lines that open and close intervals or give an accuracy, once each, in file order."""
-        return tuple(distinct(record for record in self.log.records if self.moments.get(record.key) in STRUCTURE))
+        keys = {key for key, moment in self.moments.items() if moment in STRUCTURE}
+        return tuple(distinct([record for record in self.log.records if record.key in keys]))
 
     def of(self, moment: str) -> tuple[Record, ...]:
         """The records of one of our moments ("run_start"), whatever this round calls it."""
@@ -78,14 +76,21 @@ class Run:
         """A finding on this log under a rule of the catalogue."""
         return catalogued(rule, message, self.path, line, severity)
 
-    def structural(self, rule: str, message: str, line: int = 0) -> Finding:
+    def demanded(self, rule: str, message: str, line: int = 0) -> Finding:
         """A finding that only the rules text supports: an error at that level, a warning to the official checker."""
         return self.finding(rule, message, line, "error" if self.level == "rules" else "warning")
+
+    def structural(self, rule: str, message: str, line: int = 0) -> Finding:
+        """A departure from the intended structure of a log: an error where the round enforces it, else a warning, since
+        nothing that is judged depends on it and most published logs of later rounds depart from it somewhere."""
+        enforced = self.round.strict_structure and self.level == "rules"
+        return self.finding(rule, message, line, "error" if enforced else "warning")
 
 
 def catalogued(rule: str, message: str, path: Path, line: int = 0, severity: Severity = "error") -> Finding:
     """A finding with the source and remedy that the catalogue gives for its rule."""
-    return Finding(rule, severity, message, path, line, CATALOGUE[rule].source, CATALOGUE[rule].fix)
+    text = CATALOGUE[rule]
+    return Finding(rule, severity, message, path, line, text.source, text.fix, text.demands)
 
 
 def number(value: Json) -> float | None:
@@ -104,7 +109,12 @@ def position(run: Run, record: Record) -> float | None:
 
 
 def metrics(value: Json, target: Mapping[str, Interval]) -> Mapping[str, float | None]:
-    """The metrics of the target in the value of an evaluation line: a number for one, an object for several."""
+    """The metrics of the target in the value of an evaluation line: a number for one, an object for several.
+
+    v0.6 logs also put the object into a member `accuracy` (sheet on older forms, section 2).
+    """
+    if isinstance(value, Mapping) and isinstance(inner := value.get("accuracy"), Mapping):
+        value = inner
     if isinstance(value, Mapping):
         return {name: number(value.get(name)) for name in target}
     return {name: number(value) for name in target}

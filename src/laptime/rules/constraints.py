@@ -64,8 +64,8 @@ class Constraint:
             return False
         if self.one_of and not any(same(value, allowed) for allowed in self.one_of):
             return False
-        bounds = (self.at_least, self.at_most, self.above, self.below, self.multiple_of)
-        if all(bound is None for bound in bounds):
+        if self.at_least is None and self.at_most is None and self.above is None and self.below is None \
+                and self.multiple_of is None:
             return True
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False

@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeGuard
 
 from laptime.errors import UserError
@@ -40,10 +40,14 @@ class Formula:
     def __post_init__(self) -> None:
         _parsed(self.text)
 
+    @cached_property
+    def _node(self) -> Node:
+        return _parsed(self.text)[0]
+
     def value(self, names: Names) -> object:
         """The value of the expression. Raises FormulaError for a missing name or values of the wrong type."""
         try:
-            return _parsed(self.text)[0](names)
+            return self._node(names)
         except FormulaError as error:
             raise FormulaError(f"formula '{self.text}': {error}", name=error.name) from None
 
@@ -149,7 +153,10 @@ def _bool_op(tree: ast.BoolOp, depth: int) -> Node:
     parts, until = [_build(part, depth) for part in tree.values], isinstance(tree.op, ast.Or)
 
     def decide(names: Names) -> object:
-        return until if any(_truth(part(names)) is until for part in parts) else not until
+        for part in parts:
+            if _truth(part(names)) is until:
+                return until
+        return not until
 
     return decide
 
@@ -195,6 +202,9 @@ def _compare(tree: ast.Compare, depth: int) -> Node:
     if unknown:
         raise UserError(f"{unknown[0]} is not part of the formula language")
     tests = [COMPARISONS[type(op)] for op in tree.ops]
+    if len(tests) == 1:
+        only, other = tests[0], rest[0]
+        return lambda names: only(first(names), other(names))
 
     def decide(names: Names) -> object:
         left = first(names)
@@ -276,7 +286,7 @@ def _ordered(test: Callable[[float, float], bool]) -> Callable[[object, object],
 
 
 def _contains(item: object, container: object) -> bool:
-    if isinstance(container, Mapping):
+    if isinstance(container, dict | Mapping):  # dict first, which is fast to tell
         return isinstance(item, str) and item in container
     if not _is_list(container):
         raise FormulaError(f"expected a list or an object, found {_shown(container)}")

@@ -26,7 +26,8 @@ KINDS: tuple[Literal["official", "house"], ...] = ("official", "house")
 DIALECTS: tuple[Literal["mlp05", "mll", "mllog"], ...] = ("mlp05", "mll", "mllog")
 CLOCKS: tuple[Literal["from_data", "from_build"], ...] = ("from_data", "from_build")
 FIELDS = ("title", "kind", "dialect", "clock", "init_minutes", "divisions", "statuses", "suite", "first_epoch",
-          "seeds_required", "rcp_check", "window_scores", "remarks", "like")
+          "seeds_required", "rcp_check", "window_scores", "strict_structure",
+          "has_checker", "remarks", "like")
 
 
 @lru_cache(maxsize=1)
@@ -103,6 +104,7 @@ def _round(name: str, suite: SuitePath) -> Round:
         statuses=statuses, suite=mapping, vocabulary=_vocabulary(common, Scope(name, like, round_names())),
         first_epoch=file.integer("first_epoch"), seeds_required=file.flag("seeds_required"),
         rcp_check=file.flag("rcp_check"), window_scores=file.flag("window_scores", False),
+        strict_structure=file.flag("strict_structure", False), has_checker=file.flag("has_checker", True),
         remarks=file.texts("remarks", ()), benchmarks=_benchmarks(mapping, frame, suite),
         package=package_rules(Scope(name, like, round_names())),
     )

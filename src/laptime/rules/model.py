@@ -244,6 +244,8 @@ class Round:
     seeds_required: bool
     rcp_check: bool
     benchmarks: Mapping[str, BenchmarkRules]  # by folder name; each is loaded when asked for
+    has_checker: bool = True  # an official checker exists: on hyperparameters it decides where the text asks for more
+    strict_structure: bool = False  # order and pairs of intervals are enforced, beyond what judging needs
     window_scores: bool = False  # more runs than asked are scored by the median of windows
     remarks: tuple[str, ...] = ()  # conflicts between sources, and the side taken
     package: PackageRules = PackageRules()

@@ -17,6 +17,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 SLOWER := tests/harness tests/multiprocess tests/conformance tests/bench
 QUICK := not slow and not full and not gpu
+ROUNDS := $(wildcard ../shared/rounds/v4.0.tar.xz ../shared/rounds/v5.0.tar.xz)
 CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
 .PHONY: lap test check fast full bench docs clean lint types imports
@@ -48,7 +49,7 @@ full: lint types imports
 	$(PYTEST) -m ""
 
 bench: $(VENV)/.dev
-	$(BIN)/laptime bench
+	$(BIN)/laptime bench $(addprefix --rounds ,$(ROUNDS))
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m laptime.cli.reference docs

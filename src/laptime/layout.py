@@ -7,7 +7,7 @@ taken from the path element `results`, never from depth.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from laptime.errors import UserError
 _RESULT = re.compile(r"result_.*\.txt")
 _DIGITS = re.compile(r"(\d+)")
 _ROUND = re.compile(r"(?:training_results_)?(v\d+\.\d+)(?:\.\d+)?|([a-z]+-\d+)")
-_RESULTS = "results"
+_RESULTS, _SYSTEMS, _ENTRY = "results", "systems", "entry.json"
+_DEEPEST = 4  # levels below a round's folder at which submissions are looked for (v0.5 has them at the third)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,40 @@ class ResultFolder:
     logs: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class Submission:
+    """A folder that holds `results` or `systems`, and what lies where in it.
+
+    `descriptions`: system -> its description file (systems/<system>.json, in v0.5 results/<system>/entry.json);
+    `results`: folders with logs, at whatever depth; `benchmarks`: every folder at results/<system>/<benchmark>, with
+    its logs or without any; `systems`: folders under `results`.
+    """
+
+    home: Path
+    submitter: str
+    descriptions: Mapping[str, Path]
+    systems: tuple[str, ...]
+    results: tuple[ResultFolder, ...]
+    benchmarks: tuple[ResultFolder, ...]
+
+    def system_of(self, result: ResultFolder) -> str:
+        """The system of a result, also of one whose logs lie in the system's folder itself."""
+        inner = self.place(result)
+        return inner[0] if inner else ""
+
+    def place(self, result: ResultFolder) -> tuple[str, ...]:
+        """The folders from `results` down to those of a result."""
+        return result.path.relative_to(self.home / _RESULTS).parts
+
+
+def find_submissions(path: Path) -> tuple[Submission, ...]:
+    """The submissions at `path`: itself or those below it, in natural order; none where nothing looks like one.
+
+    Links to folders are not followed.
+    """
+    return tuple(_submission(home) for home in sorted(_homes(path, _DEEPEST), key=natural))
+
+
 def result_name(run: int) -> str:
     return f"result_{run}.txt"
 
@@ -78,6 +113,17 @@ def find_results(path: Path) -> tuple[ResultFolder, ...]:
                  for folder in sorted(logs, key=natural))
 
 
+def description_of(result: ResultFolder) -> Path | None:
+    """Where the description of a result's system lies in its submission; None where there is none."""
+    parts = result.path.parts
+    places = [place for place, part in enumerate(parts[:-1]) if part == _RESULTS]
+    if not places:
+        return None
+    top, system = Path(*parts[:places[-1] + 1]), parts[places[-1] + 1]
+    candidates = (top.parent / _SYSTEMS / f"{system}.json", top / system / _ENTRY)
+    return next((path for path in candidates if os.path.lexists(path)), None)
+
+
 def rounds_in_path(path: Path) -> tuple[str, ...]:
     """Names of round form among the elements of a path, innermost first: v4.0 in .../training_results_v4.0/...
 
@@ -87,11 +133,73 @@ def rounds_in_path(path: Path) -> tuple[str, ...]:
     return tuple(match[1] or match[2] for match in matches if match)
 
 
+def below_round(path: Path) -> Path:
+    """`path` relative to the folder of its round: what stands below the innermost name of round form above `results`.
+
+    Without such a name: below the folder that holds the submitter's; without `results`: the last two elements.
+    """
+    parts = path.absolute().parts
+    places = [place for place, part in enumerate(parts[:-1]) if part == _RESULTS]
+    if not places:
+        return Path(*parts[-2:])
+    rounds = [place for place, part in enumerate(parts[:places[-1]])
+              if (match := _ROUND.fullmatch(part)) and match[1]]
+    return Path(*parts[rounds[-1] + 1 if rounds else max(1, places[-1] - 1):])
+
+
 def natural(path: Path) -> tuple[tuple[str, int, str], ...]:
     """A sort key under which result_10 comes after result_9."""
     pieces = _DIGITS.split(str(path))
     return tuple((text, int(number[:18] or 0), number)
                  for text, number in zip(pieces[::2], [*pieces[1::2], ""], strict=True))
+
+
+def _homes(path: Path, levels: int) -> Iterator[Path]:
+    """Folders with `results` or `systems` in them; what lies below such a folder is part of it."""
+    inner = folders(path)
+    if _RESULTS in inner or _SYSTEMS in inner:
+        yield path
+    elif levels:
+        for name in inner:
+            yield from _homes(path / name, levels - 1)
+
+
+def _submission(home: Path) -> Submission:
+    top = home / _RESULTS
+    systems = folders(top)
+    found = tuple(_in(top)) if systems else ()
+    held = {result.path: result for result in found}
+    places = [top / system / name for system in systems for name in folders(top / system)]
+    described = {file.stem: file for file in files(home / _SYSTEMS) if file.suffix == ".json"}
+    described |= {name: top / name / _ENTRY for name in systems if os.path.lexists(top / name / _ENTRY)}
+    return Submission(home, _submitter((*home.absolute().parts,)), described, systems, found,
+                      tuple(held.get(place) or _folder(place, ()) for place in places))
+
+
+def _in(top: Path) -> Iterator[ResultFolder]:
+    """The results under `top`, none where there are no logs."""
+    try:
+        yield from find_results(top)
+    except UserError:
+        return
+
+
+def folders(path: Path) -> tuple[str, ...]:
+    """Names of the folders in `path`, links left out, in natural order; none where it cannot be read."""
+    return tuple(entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False))
+
+
+def files(path: Path) -> tuple[Path, ...]:
+    """Everything in `path` that is no folder, links too, in natural order; nothing where it cannot be read."""
+    return tuple(path / entry.name for entry in _entries(path) if not entry.is_dir(follow_symlinks=False))
+
+
+def _entries(path: Path) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: natural(Path(entry.name)))
+    except OSError:
+        return []
 
 
 def _logs(top: Path) -> Iterator[Path]:

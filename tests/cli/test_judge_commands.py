@@ -98,7 +98,9 @@ def test_score_uses_the_factor_beside_the_logs(run, folder):
 
 
 def test_score_judges_at_the_level_asked_for(run, folder):
-    path = folder(sgd_opt_momentum=0.8)  # the rules fix it, the official checker does not look
+    path = folder()
+    for log in path.iterdir():  # the rules want caches cleared, the official checker takes any value
+        log.write_text(log.read_text().replace('"key": "cache_clear", "value": true', '"key": "cache_clear", "value": false'))
     assert run("score", path).code == 1
     answer = run("score", path, "--level", "official")
     assert (answer.code, "Score: 62.27 min" in answer.out) == (0, True)

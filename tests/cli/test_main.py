@@ -58,7 +58,7 @@ def test_every_option_says_what_it_does(title):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["lst"], "unknown command 'lst'. Did you mean 'list'?"),
     (["show", "resnt"], "unknown benchmark 'resnt'. Did you mean 'resnet'?"),
-    (["show", "resnet", "--round", "v4.9"], "unknown round 'v4.9'. Did you mean 'v4.0'?"),
+    (["show", "resnet", "--round", "v4.9"], "unknown round 'v4.9'. Did you mean 'v4.1'?"),
     (["show", "resnet", "--diff", "mimi"], "unknown preset 'mimi'"),
     (["show", "resnet", "--roudn", "v4.0"], "--round"),
     (["explain", "opt_nam"], "unknown rule or key 'opt_nam'. Did you mean 'opt_name'?"),

@@ -105,8 +105,8 @@ def test_show_of_a_benchmark_outside_a_round_names_those_inside(run, tmp_path):
 def test_explain_rule_says_why_and_what_to_do(run):
     answer = run("explain", "init-limit")
     assert answer.code == 0
-    assert [line.split()[0] for line in answer.out.splitlines()[1:]] == ["demands", "why", "source", "fix"]
-    assert set(json.loads(run("explain", "init-limit", "--json").out)) == {"rule", "title", "demands", "why", "source", "fix"}
+    assert [line.split()[0] for line in answer.out.splitlines()[1:]] == ["demands", "why", "source", "fix", "official"]
+    assert set(json.loads(run("explain", "init-limit", "--json").out)) == {"rule", "title", "demands", "why", "source", "fix", "official"}
 
 
 def test_explain_key_shows_each_demand_once_with_its_rounds(run):

@@ -1,6 +1,7 @@
 """Logs that hold anything: the judge never raises, and what it says is printable and JSON."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -58,3 +59,34 @@ def test_control_characters_of_a_log_do_not_reach_the_terminal(tmp_path, make):
     make.log(tmp_path / "resnet/result_0.txt", records, "v4.0")
     (result,) = judge_folder(tmp_path, round_name="v4.0")
     assert any("\\x1b[31mred\\nline" in finding.text() for finding in result.runs[0].findings)
+
+
+def findings_of(result):
+    return {finding.rule for run in result.runs for finding in run.findings} | {finding.rule for finding in result.findings}
+
+
+def test_a_pipe_and_a_file_nobody_may_read_are_findings_of_their_folder(tmp_path, make):
+    make.result(tmp_path / "resnet", "v4.0", make.set("v4.0", 4))
+    os.mkfifo(tmp_path / "resnet/result_4.txt")
+    (tmp_path / "resnet/result_5.txt").symlink_to("/etc/passwd")
+    (result,) = judge_folder(tmp_path, round_name="v4.0")
+    assert [run.status for run in result.runs] == ["converged"] * 4 + ["invalid"]
+    assert "log-grammar" in {finding.rule for finding in result.runs[4].findings}
+
+
+def test_a_folder_of_no_known_round_does_not_end_the_judging_of_others(tmp_path, make):
+    make.result(tmp_path / "training_results_v4.0/acme/results/box/resnet", "v4.0", make.set("v4.0"))
+    make.result(tmp_path / "elsewhere/results/box/resnet", "v4.0", make.set("v4.0"))
+    strange, good = judge_folder(tmp_path)
+    assert good.ok
+    assert (strange.ok, strange.round, findings_of(strange)) == (False, "", {"round-unknown"})
+    assert {run.status for run in strange.runs} == {"not judged"}
+    json.dumps(strange.to_json(), allow_nan=False)
+
+
+def test_time_running_backwards_is_judged(tmp_path, make):
+    records = make.records("v4.0")
+    make.log(tmp_path / "resnet/result_0.txt", [replace(r, time_ms=2e12 - r.time_ms) for r in records], "v4.0")
+    (result,) = judge_folder(tmp_path, round_name="v4.0")
+    assert "time-order" in findings_of(result)
+    assert result.runs[0].status != "converged"

@@ -23,7 +23,7 @@ def flight_of(*overrides, **more):
     ({"benchmark": "resnt"}, "unknown benchmark 'resnt'. Did you mean 'resnet'?"),
     ({"benchmark": ""}, "unknown benchmark ''"),
     ({"benchmark": "../resnet"}, "unknown benchmark '../resnet'"),
-    ({"round": "v4.9"}, "unknown round 'v4.9'. Did you mean 'v4.0'?"),
+    ({"round": "v4.9"}, "unknown round 'v4.9'. Did you mean 'v4.1'?"),
     ({"round": "../v4.0"}, "unknown round '../v4.0'"),
     ({"round": "common"}, "unknown round 'common'"),
     ({"division": "closd"}, "division 'closd' is not part of round v4.0. Did you mean 'closed'?"),

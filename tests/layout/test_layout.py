@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from laptime.errors import UserError
-from laptime.layout import SubmissionPaths, find_results, natural, result_name, rounds_in_path
+from laptime.layout import (
+    SubmissionPaths,
+    description_of,
+    find_results,
+    find_submissions,
+    natural,
+    result_name,
+    rounds_in_path,
+)
 
 
 def tree(root, *names):
@@ -69,3 +77,45 @@ def test_rounds_in_path(path, names):
 
 def test_natural_order_of_very_long_numbers():
     assert natural(Path("a" + "9" * 5000)) > natural(Path("a1"))
+
+
+def test_a_submission_lists_what_lies_where(tmp_path):
+    tree(tmp_path, "v4.0/acme/results/box/resnet/result_0.txt", "v4.0/acme/results/box/bert/notes.txt",
+         "v4.0/acme/results/empty/privateid.json", "v4.0/acme/systems/box.json", "v4.0/acme/systems/.json",
+         "v4.0/acme/systems/other.json")
+    (found,) = find_submissions(tmp_path)
+    assert (found.home, found.submitter) == (tmp_path / "v4.0/acme", "acme")
+    assert (sorted(found.descriptions), found.systems) == (["box", "other"], ("box", "empty"))
+    assert [(each.benchmark, len(each.logs)) for each in found.benchmarks] == [("bert", 0), ("resnet", 1)]
+    assert [each.benchmark for each in found.results] == ["resnet"]
+
+
+def test_submissions_of_the_first_round_lie_deeper(tmp_path):
+    tree(tmp_path, "v0.5.0/google/cloud/resnet-tpu/results/tpu/resnet/result_0.txt",
+         "v0.5.0/google/cloud/resnet-tpu/results/tpu/entry.json", "v0.5.0/intel/entry/results/skx/ncf/result_0.txt")
+    google, intel = find_submissions(tmp_path)
+    assert (google.submitter, google.systems, list(google.descriptions)) == ("google", ("tpu",), ["tpu"])
+    assert (intel.submitter, intel.home.name, dict(intel.descriptions)) == ("intel", "entry", {})
+
+
+def test_logs_in_the_folder_of_a_system_belong_to_it(tmp_path):
+    tree(tmp_path, "acme/results/box/result_0.txt", "acme/results/box/resnet/raw/result_0.txt")
+    (found,) = find_submissions(tmp_path)
+    assert {(found.system_of(each), len(found.place(each))) for each in found.results} == {("box", 1), ("box", 3)}
+
+
+@pytest.mark.parametrize(("description", "given"), [("systems/box.json", True), ("results/box/entry.json", True),
+                                                    ("systems/other.json", False)])
+def test_the_description_of_a_result_is_found(tmp_path, description, given):
+    tree(tmp_path, "acme/results/box/resnet/result_0.txt", f"acme/{description}")
+    (found,) = find_results(tmp_path)
+    assert description_of(found) == (tmp_path / "acme" / description if given else None)
+
+
+def test_a_result_outside_a_submission_has_no_description(tmp_path):
+    (found,) = find_results(tree(tmp_path, "result_0.txt"))
+    assert description_of(found) is None
+
+
+def test_what_cannot_be_read_holds_no_submission(tmp_path):
+    assert find_submissions(tmp_path / "missing") == ()

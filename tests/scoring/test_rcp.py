@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laptime.rules.model import ReferencePoint
 from laptime.scoring.rcp import (
@@ -188,3 +190,63 @@ def test_the_eight_billion_example_of_the_facts():
     assert minimum_mean(reference, 10) == pytest.approx(218_921.87, abs=0.02)
     line = interpolated(Reference(32, 178_858.67, 7_165.07, 18), Reference(64, 226_645.33, 10_623.97, 18), 48, 20)
     assert minimum_mean(line, 10) == pytest.approx(196_405.66, abs=0.02)
+
+
+def test_slack_lets_a_set_be_that_far_below():
+    assert not check(128, [14.5] * 5).passed
+    decision = check(128, [14.5] * 5, slack=0.5)
+    assert (decision.passed, decision.minimum_mean) == (True, pytest.approx(14.2807, abs=5e-5))
+
+
+def test_slack_never_asks_for_less_than_nothing():
+    assert minimum_mean(Reference(128, 15.75, 0.5, 8), 5, slack=100) == 0
+    assert minimum_mean(Reference(128, 15.75, 0.0, 8), 5, slack=100) == 0
+
+
+def test_a_set_that_fails_could_still_be_brought_to_the_reference():
+    decision = check(256, [19, 19, 19, 20, 20])
+    assert (decision.passed, decision.factor) == (False, 1.0)
+    assert decision.to_reference == pytest.approx(20.75 / (58 / 3))
+    assert check(512, [40] * 5).to_reference is None
+
+
+def test_words_of_a_decision_hold_its_numbers():
+    assert check(256, [19, 19, 19, 20, 20]).words == "RCP found: mean 19.3333, expected at least 19.8213"
+    assert check(None, [16] * 5).words == "Could not detect global_batch_size"
+
+
+VALUES = st.lists(st.floats(1, 100), min_size=6, max_size=12)
+SETS = st.lists(st.floats(1, 100), min_size=5, max_size=5)
+
+
+@given(VALUES, SETS, st.floats(0.01, 1000))
+def test_the_verdict_knows_no_unit(reference, values, factor):
+    here, there = (check(128, [f * v for v in values], [point(128, [f * v for v in reference])]) for f in (1, factor))
+    assert there.factor == pytest.approx(here.factor, rel=1e-6) or here.passed != there.passed
+    if not math.isclose(here.submission_mean, here.minimum_mean, rel_tol=1e-9):
+        assert here.passed == there.passed
+
+
+@given(VALUES, SETS, st.floats(0, 50))
+def test_who_needs_more_passes_all_the_more(reference, values, more):
+    points = [point(128, reference)]
+    quick, slow = check(128, values, points), check(128, [value + more for value in values], points)
+    assert slow.passed or not quick.passed
+    assert slow.factor <= max(quick.factor, 1.0) + 1e-12 or not quick.passed
+
+
+@given(VALUES, SETS)
+def test_a_factor_brings_a_set_to_the_reference(reference, values):
+    decision = check(128, values, [point(128, reference)])
+    if decision.factor > 1:
+        assert decision.factor * decision.submission_mean == pytest.approx(decision.reference_mean)
+        assert decision.max_speedup is None or decision.factor <= decision.max_speedup + 1e-9
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(1, 100)), min_size=1, max_size=8, unique_by=lambda pair: pair[0]))
+def test_pruning_keeps_some_of_the_points_and_the_fastest(pairs):
+    points = [Reference(size, mean, 1.0, 8) for size, mean in pairs]
+    kept = pruned(points)
+    assert set(kept) <= set(points)
+    assert min(points, key=lambda one: (one.mean, one.batch_size)).mean == kept[0].mean
+    assert pruned(kept)[0] == kept[0]

@@ -33,6 +33,9 @@ class Played:
         """Nothing to warm up."""
 
     def train(self):
+        if self.plan.limit.unit == "samples":
+            yield from self._by_samples()
+            return
         at, done = At(), 0
         for epoch in range(1, int(self.plan.limit.value) + 1):
             yield Epoch(at := at.in_epoch(epoch))
@@ -41,6 +44,17 @@ class Played:
                 done += 1
                 yield Evaluating(at)
                 yield Evaluated(at, {"eval_accuracy": self.passes if done > self.fails else 0.5 + done / 100})
+
+    def _by_samples(self):
+        """From one evaluation point to the next, at the first batch boundary that reaches it."""
+        at, done, batch = At(), 0, self.plan.global_batch_size
+        yield Epoch(at)
+        while not self.plan.exhausted(at):
+            due = self.plan.evaluations.next_after(at.samples)
+            step = -(-due // batch)
+            at, done = At(step * batch, 1, step), done + 1
+            yield Evaluating(at)
+            yield Evaluated(at, {"eval_accuracy": self.passes if done > self.fails else 0.5 + done / 100})
 
 
 class TickingClock(Clock):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import orjson
 import torch
 
-from laptime.bench import overhead, pipeline, start, throughput
+from laptime.bench import judging, overhead, pipeline, start, throughput
 from laptime.bench.row import GROUPS, Group, Row
 from laptime.bench.subject import Subject, subjects
 from laptime.config import Json, SuitePath, to_json
@@ -37,6 +37,7 @@ class BenchRequest:
     threads: int = 0
     suite: SuitePath = BUILT_IN
     command: tuple[str, ...] = ()
+    rounds: tuple[Path, ...] = ()  # public rounds to judge: folders or archives
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def run(request: BenchRequest, tell: Tell) -> Report:
 
 def _rows(request: BenchRequest, chosen: list[Subject], world: World, tell: Tell) -> Iterator[Row]:
     quick = request.quick
-    for subject in chosen:
+    if "judge" in request.groups:
+        yield from judging.measure(request.rounds, quick=quick, tell=tell)
+    for subject in chosen if set(request.groups) - {"judge"} else ():
         with TemporaryDirectory(prefix="laptime-bench-") as name:
             folder = Path(name)
             if "overhead" in request.groups:

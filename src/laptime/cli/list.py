@@ -1,5 +1,6 @@
 """`laptime list`: the suite as one table, from rule data alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import orjson
 from laptime.cli.options import json_option, suite_option
 from laptime.cli.terminal import Column, say, say_json, table, width
 from laptime.config import SuitePath
-from laptime.rules.load import identities, load_round, round_names
-from laptime.rules.model import BenchmarkRules, Identity
+from laptime.rules.load import identities, round_names, target
+from laptime.rules.model import Identity, Interval
 from laptime.rules.ranges import is_official
 
 COLUMNS = (Column("area"), Column("benchmark"), Column("data set"), Column("model"), Column("metric"), Column("target"),
@@ -62,28 +63,25 @@ def implemented(suite: SuitePath) -> list[str]:
     return [identity.folder for identity in identities(suite) if (identity.path / "benchmark.py").is_file()]
 
 
-def bounds(rules: BenchmarkRules) -> str:
-    """The target such as ">= 0.759"; with metric names where there are several."""
-    if len(rules.target) == 1:
-        return str(next(iter(rules.target.values())))
-    return rules.target_text
+def bounds(found: Mapping[str, Interval]) -> str:
+    """A target such as ">= 0.759"; with metric names where there are several."""
+    if len(found) == 1:
+        return str(next(iter(found.values())))
+    return ", ".join(f"{name} {interval}" for name, interval in found.items())
 
 
 def _row(identity: Identity, suite: SuitePath) -> Row:
     runs = (identity.path / "benchmark.py").is_file()
-    mini = load_round("mini", suite).benchmarks.get(identity.folder)
+    mini = target("mini", identity.folder, suite)
     return Row(identity.area, identity.folder, identity.dataset, identity.model, identity.metric,
-               _target(identity, suite), bounds(mini) if mini else "", spans(identity.rounds),
+               _target(identity, suite), bounds(mini), spans(identity.rounds),
                mini_minutes(identity.path) if mini else None, "runs" if runs else "judged only")
 
 
 def _target(identity: Identity, suite: SuitePath) -> str:
     """The target of the newest official round that has the benchmark, else of the newest other one."""
-    for name in sorted(identity.rounds, key=lambda name: (is_official(name), round_names().index(name)), reverse=True):
-        rules = load_round(name, suite).benchmarks.get(identity.folder)
-        if rules is not None:
-            return bounds(rules)
-    return ""
+    newest = max(identity.rounds, key=lambda name: (is_official(name), round_names().index(name)))
+    return bounds(target(newest, identity.folder, suite))
 
 
 def spans(names: tuple[str, ...]) -> str:

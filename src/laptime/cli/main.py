@@ -28,6 +28,8 @@ COMMANDS = {
     "check": ("check", "Judge logs by the rules of their round."),
     "score": ("score", "The score of a folder of runs, and how it came about."),
     "rcp": ("rcp", "Reference convergence points."),
+    "runs": ("runs", "How many runs a score needs, from data."),
+    "review": ("review", "A reviewer's report of a submission, and its objections."),
     "plot": ("plot", "Draw accuracy against epochs for a folder of runs."),
     "bench": ("bench", "Measure overhead, start, training steps and data."),
     "doctor": ("doctor", "What this machine can run, and why not."),

@@ -1,18 +1,24 @@
 """`laptime rcp`: reference convergence points, and what they demand of a set of runs."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 
 from laptime.cli.calibrate import faults, make, shortcuts
 from laptime.cli.check import plural
-from laptime.cli.options import json_option, round_option, suite_option
+from laptime.cli.options import json_option, level_option, round_option, suite_option
+from laptime.cli.rcp_check import check, rcps_option, with_points
+from laptime.cli.rcp_plot import plot
 from laptime.cli.show import known_benchmark, rules_in
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
+from laptime.compliance.finding import Level
 from laptime.config import SuitePath
 from laptime.rules.load import load_round
-from laptime.rules.model import BenchmarkRules
+from laptime.rules.model import BenchmarkRules, ReferencePoint
+from laptime.scoring.chance import FailureChance, failure_chance
 from laptime.scoring.rcp import (
     FEWEST_RUNS,
     UNTESTED,
@@ -48,6 +54,18 @@ class Point:
     used: str
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind the answer for a batch size. `points`: those it is made of; `pruned`: whether a point of this
+    very size exists that pruning removed; `hyperparameters`: of the points, by name; `failure`: how likely a set that
+    follows the reference fails (None: not tested, or compared with another batch size)."""
+
+    points: tuple[str, ...]
+    pruned: bool
+    hyperparameters: Mapping[str, Mapping[str, str]]
+    failure: FailureChance | None
+
+
 @click.group("rcp")
 def command() -> None:
     """Reference convergence points (RCPs): how much training the reference needs.
@@ -62,27 +80,42 @@ def command() -> None:
 @click.option("--batch", type=click.IntRange(1), help="Also say what holds at this global batch size.")
 @click.option("--mean", type=click.FloatRange(0, LARGEST_MEAN, min_open=True),
               help="Also say what a set with this mean gets (needs --batch).")
+@rcps_option
+@level_option
 @suite_option
 @json_option
-def show(*, name: str, round_name: str, batch: int | None, mean: float | None, suite: SuitePath,
-         as_json: bool) -> None:
-    """The points of benchmark NAME in a round: statistics, which are in use, and what each demands."""
+def show(*, name: str, round_name: str, batch: int | None, mean: float | None, rcps: Path | None, level: Level,
+         suite: SuitePath, as_json: bool) -> None:
+    """The points of benchmark NAME in a round: statistics, which are in use, and what each demands.
+
+    With --batch, before any run: the fastest mean that passes at this batch size, how it was found, the settings of
+    the reference there, and how likely a set that truly follows the reference is to fail.
+    """
     if mean is not None and batch is None:
         raise click.UsageError("--mean needs --batch: what a mean is worth depends on the batch size")
     if mean is not None and math.isnan(mean):  # in every range as far as comparisons go
         raise click.BadParameter("expected a number, found nan", param_hint="'--mean'")
     known_benchmark(name, suite)
-    rules = rules_in(load_round(round_name, suite), name)
+    rules = judged_at(with_points(rules_in(load_round(round_name, suite), name), rcps), level)
     found = points(rules)
     asked = None if batch is None else at_batch(rules, batch)
     verdict = None if batch is None or mean is None or not found else of_mean(rules, batch, mean)
+    basis = None if batch is None or not found else behind(rules, batch)
     if as_json:
         say_json({"benchmark": rules.name, "round": rules.round, "unit": rules.convergence_unit, "points": found,
-                  "asked": asked, "verdict": verdict})
+                  "asked": asked, "behind": basis, "verdict": verdict})
     else:
         say(text(rules, found, asked, batch, width()))
+        if basis:
+            say("\n".join(behind_words(basis, rules, asked)))
         if verdict:
             say(verdict_words(verdict, rules))
+
+
+def judged_at(rules: BenchmarkRules, level: Level) -> BenchmarkRules:
+    """The rules with the slack of one authority alone, under the name "any"."""
+    slack = rules.convergence_slack.get("checker" if level == "official" else "rules", 0.0)
+    return replace(rules, convergence_slack={"any": slack} if slack else {})
 
 
 def points(rules: BenchmarkRules) -> list[Point]:
@@ -95,8 +128,7 @@ def points(rules: BenchmarkRules) -> list[Point]:
 
 def at_batch(rules: BenchmarkRules, batch: int) -> Point | None:
     """What holds at a batch size: an exact point, or one between two; None outside the range of the points."""
-    kept = in_use(rules.references, rules.drop)
-    found = comparison(kept, batch, rules.runs) if kept else Comparison("none", None)
+    found = _compared(rules, batch)
     if found.reference is None or found.basis == "smaller":
         return None
     return _point(rules, found.reference, found.basis)
@@ -104,7 +136,30 @@ def at_batch(rules: BenchmarkRules, batch: int) -> Point | None:
 
 def of_mean(rules: BenchmarkRules, batch: int, mean: float) -> RcpDecision:
     """The verdict on a set of runs with this mean."""
-    return check_mean(in_use(rules.references, rules.drop), batch_size=batch, submission=mean, runs=rules.runs)
+    return check_mean(in_use(rules.references, rules.drop), batch_size=batch, submission=mean, runs=rules.runs,
+                      slack=_slack(rules))
+
+
+def behind(rules: BenchmarkRules, batch: int) -> Behind:
+    """The points behind the answer for a batch size, and the chance of failing there by bad luck."""
+    found = _compared(rules, batch)
+    used = sources(rules, batch)
+    least = None if found.reference is None else minimum_mean(found.reference, rules.runs, _slack(rules))
+    same = found.basis in ("exact", "interpolated")
+    chance = failure_chance(found.reference, used, least=least, runs=rules.runs, drop=rules.drop) \
+        if same and found.reference is not None and least is not None else None
+    return Behind(tuple(point.name for point in used),
+                  found.basis != "exact" and any(point.batch_size == batch for point in rules.references),
+                  {point.name: point.hyperparameters for point in used}, chance)
+
+
+def sources(rules: BenchmarkRules, batch: int) -> list[ReferencePoint]:
+    """The one or two points in use that a batch size is compared with; none above the largest."""
+    kept = sorted(one.batch_size for one in in_use(rules.references, rules.drop))
+    above = [size for size in kept if size >= batch]
+    below = [size for size in kept if size < batch]
+    wanted = [] if not above else above[:1] if above[0] == batch or not below else [below[-1], above[0]]
+    return [next(point for point in rules.references if point.batch_size == size) for size in wanted]
 
 
 def verdict_words(verdict: RcpDecision, rules: BenchmarkRules) -> str:
@@ -116,8 +171,18 @@ def verdict_words(verdict: RcpDecision, rules: BenchmarkRules) -> str:
     return f"{set_} passes ({verdict.text}); its time is multiplied by {verdict.factor:.6g}."
 
 
+def _compared(rules: BenchmarkRules, batch: int) -> Comparison:
+    kept = in_use(rules.references, rules.drop)
+    return comparison(kept, batch, rules.runs) if kept else Comparison("none", None)
+
+
+def _slack(rules: BenchmarkRules) -> float:
+    """Zero unless `judged_at` chose one."""
+    return rules.convergence_slack.get("any", 0.0)
+
+
 def _point(rules: BenchmarkRules, one: Reference, used: str) -> Point:
-    least = minimum_mean(one, rules.runs)
+    least = minimum_mean(one, rules.runs, _slack(rules))
     return Point(one.batch_size, one.n, one.mean, one.stdev, least, one.mean / least if least else None, used)
 
 
@@ -132,11 +197,36 @@ def text(rules: BenchmarkRules, found: list[Point], asked: Point | None, batch: 
     if rules.runs < FEWEST_RUNS:
         lines.append(f"A set has {plural(rules.runs, 'run')} in this round: {UNTESTED}, every set passes.")
         return "\n".join(lines)
-    lines += [f"least mean: a set of {rules.runs} runs passes with this or more (one-sided t-test, 5 %).",
-              "A set that passes below the mean has its time multiplied by mean / its own mean."]
+    lines += [f"least mean: a set of {rules.runs} runs passes with this or more (one-sided t-test, 5 %)." + (
+                  f" It is {_slack(rules):g} {rules.convergence_unit} below the test's." if _slack(rules) else ""),
+              "A set that passes below the mean has its time multiplied by mean / its own mean.",
+              "No mean is too slow: a set that needs more than the reference passes, its time as it is."]
     if batch is not None:
         lines += ["", _asked(asked, found, batch, rules)]
     return "\n".join(lines)
+
+
+def behind_words(basis: Behind, rules: BenchmarkRules, asked: Point | None) -> list[str]:
+    """Where the answer comes from, the settings of the reference, and the chance of failing by bad luck."""
+    lines = []
+    if basis.pruned:
+        lines.append("The point of this very batch size is pruned: its neighbours show that less training is enough.")
+    if asked and asked.least_mean:
+        lines.append(f"Fastest mean that passes: {asked.least_mean:.6g} (time x {asked.mean / asked.least_mean:.4f}); "
+                     f"from {asked.mean:.6g} on the time stands as it is.")
+    for name, settings in basis.hyperparameters.items():
+        said = ", ".join(f"{key} {value}" for key, value in settings.items()) or "none recorded"
+        lines.append(f"Settings of reference {name}: {said}.")
+    return lines + ([failure_words(basis.failure, rules)] if basis.failure else [])
+
+
+def failure_words(failure: FailureChance, rules: BenchmarkRules) -> str:
+    """How likely bad luck alone is, by both methods, and how it was computed."""
+    one, other = failure.resampled, failure.normal
+    return (f"A set of {rules.runs} runs that truly follows the reference fails with probability "
+            f"{100 * one.probability:.2f} % (+/- {100 * one.error:.2f}; {failure.draws} sets drawn from the values of "
+            f"the reference), {100 * other.probability:.2f} % (+/- {100 * other.error:.2f}) were the values normally "
+            "distributed. Runs that never reach the target are not in this.")
 
 
 def _cells(point: Point) -> tuple[str, ...]:
@@ -156,5 +246,5 @@ def _asked(asked: Point | None, found: list[Point], batch: int, rules: Benchmark
         else f"needs at least {asked.least_mean:.4g} {rules.convergence_unit}.")
 
 
-for _subcommand in (make, faults, shortcuts):
+for _subcommand in (plot, check, make, faults, shortcuts):
     command.add_command(_subcommand)

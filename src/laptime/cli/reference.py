@@ -12,6 +12,7 @@ import click
 from laptime.cli.explain import every_rule
 from laptime.cli.main import COMMANDS, program
 from laptime.compliance.catalogue import CATALOGUE
+from laptime.compliance.quirks import QUIRKS
 from laptime.config import SuitePath
 
 MADE_BY = "<!-- Written by `make docs`; change the program, not this page. -->"
@@ -32,7 +33,8 @@ def rules_page() -> str:
     parts = ["# Rules", MADE_BY, RULES_INTRODUCTION, "## Rules of the judge"]
     for name, rule in CATALOGUE.items():
         parts.append(f"### {name}\n\n**{rule.title}.** {rule.demands}\n\n"
-                     f"- why: {rule.why}\n- source: {rule.source}\n- what to do: {rule.fix}")
+                     f"- why: {rule.why}\n- source: {rule.source}\n- what to do: {rule.fix}"
+                     + (f"\n- the official checker: {QUIRKS[name]}" if name in QUIRKS else ""))
     ids: dict[str, set[str]] = {}
     for _, _, key_rule in every_rule(SuitePath()):
         ids.setdefault(key_rule.key, set()).add(key_rule.id)

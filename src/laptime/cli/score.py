@@ -1,13 +1,17 @@
 """`laptime score`: the score of a set of runs, and in words how it came about."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from laptime.cli.check import of_result, plural
-from laptime.cli.options import ANY_PATH, json_option, level_option, round_option, suite_option
+from laptime.cli.check import MANY, of_result, plural, write_text
+from laptime.cli.counter import counter
+from laptime.cli.options import ANY_PATH, FILE, json_option, level_option, round_option, suite_option
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
+from laptime.cli.weights import WHY_NOT, parse_weights, summaries, summary_table
 from laptime.compliance.finding import Level, printable
+from laptime.compliance.reports.table import factor, scores_table, verdict
 from laptime.compliance.result import Result, RunVerdict, Score, judge_folder
 from laptime.config import SuitePath
 from laptime.errors import FINDINGS, FINE
@@ -16,22 +20,64 @@ UNVERIFIED = "Unverified: measured and judged by this program alone, not reviewe
 
 
 @click.command("score", epilog="Example: laptime score runs")
-@click.argument("folder", type=ANY_PATH)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=ANY_PATH)
 @round_option(None, "Round to score by.  [default: as the logs or their path say]")
 @level_option
+@click.option("--csv", "csv_file", type=FILE, help="Write a table of the results: names, minutes, runs, factor, ...")
+@click.option("--weights", metavar="FILE|NAME=W,...",
+              help="Also give a weighted geometric mean over benchmarks, with your own weights.")
+@click.option("--long", "every", is_flag=True, help="Tell the whole story of each result, however many there are.")
 @suite_option
 @json_option
-def command(*, folder: Path, round_name: str | None, level: Level, suite: SuitePath, as_json: bool) -> int:
-    """The score of the runs in FOLDER: minutes to the target, and each step from the logs to that number.
+def command(*, paths: tuple[Path, ...], round_name: str | None, level: Level, csv_file: Path | None,
+            weights: str | None, every: bool, suite: SuitePath, as_json: bool) -> int:
+    """The score of the runs at each PATH: minutes to the target, and each step from the logs to that number.
 
-    Exit code 1 when there is no score, or when the runs could not be published as they are.
+    There is no single number over benchmarks: which of them matter differs from user to user. Exit code 1 when there is
+    no score, or when the runs could not be published as they are.
     """
-    results = judge_folder(folder, round_name=round_name, level=level, suite=suite)
+    chosen = None if weights is None else parse_weights(weights)
+    results = [result for path in paths for result in judge_folder(
+        path, round_name=round_name, level=level, suite=suite, progress=counter("scored {done} of {total} results"))]
+    means = None if chosen is None else summaries(results, chosen)
+    if csv_file:
+        write_text(csv_file, scores_table(results))
     if as_json:
-        say_json([result.to_json() for result in results])
+        told = [result.to_json() for result in results]
+        say_json(told if means is None else {"results": told, "weighted": means})
     else:
-        say("\n\n".join(text(result, width()) for result in results))
+        say(compact(results, width()) if len(results) > MANY and not every else
+            "\n\n".join(text(result, width()) for result in results))
+        if means is not None:
+            say(f"\n{summary_table(means, width())}\n{WHY_NOT}")
     return FINE if all(result.ok for result in results) else FINDINGS
+
+
+def compact(results: Sequence[Result], limit: int | None) -> str:
+    """One row per result."""
+    columns = (Column("submitter"), Column("system"), Column("benchmark"), Column("score [min]", right=True),
+               Column("+-", right=True), Column("runs", right=True), Column("kept", right=True),
+               Column("factor", right=True), Column("convergence"))
+    rows = [(result.folder.submitter or "-", result.folder.system or "-", result.folder.benchmark,
+             "-" if result.score is None else decimals(result.score.normalised_minutes), give_or_take(result.score),
+             str(len(result.runs)), "-" if result.score is None else str(len(result.score.kept)),
+             "-" if (times := factor(result)) is None else f"{times:.4f}", verdict(result.rcp) or "-")
+            for result in results]
+    scored = sum(1 for result in results if result.score is not None)
+    end = f"{scored} of {plural(len(results), 'result')} with a score; laptime score --long tells how each came about."
+    return "\n".join([table(columns, rows, limit), "", end, uncertainty_words(results), UNVERIFIED])
+
+
+def give_or_take(score: Score | None) -> str:
+    return "-" if score is None or score.uncertainty is None else f"{100 * score.uncertainty:g} %"
+
+
+def uncertainty_words(results: Sequence[Result]) -> str:
+    """What the label of uncertainty means."""
+    if not any(result.score and result.score.uncertainty for result in results):
+        return "No uncertainty is known for times of this round."
+    return ("+-: how far published times of one system may lie apart by chance, as the association says of its rounds; "
+            "it was not measured on these runs.")
 
 
 def text(result: Result, limit: int | None) -> str:
@@ -63,7 +109,7 @@ def counts(result: Result, place: int) -> str:
         return "-"
     if place in score.kept:
         return "yes"
-    return f"no: {end_of(score, place)}"
+    return "no: beyond the runs that are scored" if place in score.unused else f"no: {end_of(score, place)}"
 
 
 def end_of(score: Score, place: int) -> str:
@@ -77,6 +123,10 @@ def story(result: Result, score: Score) -> list[str]:
         low, high = score.interval95.low, score.interval95.high
         lines.append(f"The runs that count scatter by {100 * score.variation:.1f} % around it; with 95 % confidence "
                      f"the true mean lies between {decimals(low)} and {decimals(high)} min (Student's t).")
+    if score.uncertainty is not None:
+        lines.append(f"Published times of this kind of benchmark are good to about {give_or_take(score)} either way.")
+    if score.unused:
+        lines.append(f"{plural(len(score.unused), 'run')} beyond what the round scores played no part.")
     lines += [convergence_words(score), "", heading(f"Score: {decimals(score.normalised_minutes)} min"), UNVERIFIED]
     return lines
 
@@ -117,7 +167,8 @@ def convergence_words(score: Score) -> str:
 def reasons(result: Result) -> list[str]:
     """Why there is no score."""
     errors = [finding.message for finding in result.findings if finding.severity == "error"]
-    return errors or [f"{len(result.runs)} runs are too few, or none could be judged"]
+    causes = [f"which follows from {finding.because}" for finding in result.findings if finding.because]
+    return errors + causes or [f"{len(result.runs)} runs are too few, or none could be judged"]
 
 
 def problems(result: Result) -> list[str]:

@@ -10,6 +10,9 @@ LOG = "log format of the official logging library"
 TIMING = "training rules, section Data State at Start of Run and timing of a run"
 RUNS = "training rules, section Run Results"
 STRUCTURE = "interval structure of logs: order that the official checker of v0.6 enforced"
+TREE = "submission rules, section Directory Structure"
+METADATA = "submission rules, section System Metadata"
+POWER = "training policies, power measurement"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ CATALOGUE: Mapping[str, RuleText] = {
         "The suite has a folder with the rules of this benchmark for this round.",
         "Without its rules a log can be read but not judged.",
         "suite of the round", "Give a folder with its rules by --suite, or judge this benchmark elsewhere."),
+    "round-unknown": RuleText(
+        "The round of a result is known",
+        "A log, or the path of its folder, tells the round it was made for.",
+        "Without its round there are no rules to judge a log by; the other results are judged.",
+        LOG, "Name the round with --round, or keep the folder under one that is called like the round."),
     "round-differs": RuleText(
         "A log is judged by its own round",
         "The round that a log names is the round it is judged by, and the round in its path if there is one.",
@@ -186,6 +194,12 @@ CATALOGUE: Mapping[str, RuleText] = {
         "Exactly as many result files as the round asks for.",
         "Choosing among more runs, or stopping after fewer, would bias the score.",
         RUNS, "Make the runs that are missing; do not select runs."),
+    "run-windows": RuleText(
+        "More runs than asked are scored by windows",
+        "Of more runs than the round asks for, every window of that many in order of launch is scored; the median "
+        "counts.",
+        "Picking the best of several batches would bias the score; the median of all windows does not.",
+        RUNS, "Nothing to mend; a submission holds the runs of the window that counts."),
     "run-mixture": RuleText(
         "All runs of a result are of one kind",
         "Round, benchmark, division, batch size and data set agree over the runs of a result.",
@@ -223,4 +237,156 @@ CATALOGUE: Mapping[str, RuleText] = {
         "The folder above `results` is called like the submission_org of its logs.",
         "Names may differ in spelling; another organisation's logs may not lie here.",
         "submission rules, directory structure", "Check submission_org and the folder."),
+    "seed-integer": RuleText(
+        "A seed is an integer",
+        "The value of a seed line is an integer, or text that holds one.",
+        "The official seed checker refuses the whole log otherwise.",
+        "seed checker", "Log the number itself."),
+    "seed-many": RuleText(
+        "A run has one seed",
+        "One line with key seed in each log.",
+        "Several seeds are allowed, but make it harder to see that runs are independent.",
+        "seed checker", "Draw one seed and derive the others from it."),
+    "seed-constant": RuleText(
+        "Seeds are not written into the code",
+        "No submitted source file seeds a generator with a constant.",
+        "Runs with one constant seed are not independent; a constant may be harmless, so a person has to look.",
+        "training rules, section Random Numbers", "Take the seed from the system's source, or say why it is constant."),
+    "system-json": RuleText(
+        "A system description is JSON",
+        "A file of JSON text with an object, no link, of at most one mebibyte.",
+        "Tools that cannot read it leave the system out of the tables, or stop.",
+        METADATA, "Mend the file at the line named; a comma before a closing bracket is the usual fault."),
+    "system-fields": RuleText(
+        "A system description has every field",
+        "Each of the fields of the round's list is there, if need be empty.",
+        "The official checker refuses descriptions that lack one.",
+        METADATA, "Add the field; `laptime run` writes a description with all of them."),
+    "system-answers": RuleText(
+        "A system description says something in the fields that matter",
+        "All fields but those excepted by the rules have an answer; of the counts of cores and threads one suffices; "
+        "fields about accelerators are for systems that have some.",
+        "Others must be able to build the same system.",
+        METADATA, "Fill in the field, with N/A where there is no such thing."),
+    "system-status": RuleText(
+        "The status is one of the categories",
+        "From v4.1 on exactly one of the four categories; before, any of the usual spellings of one.",
+        "Results are listed by category, and each category has its own duties.",
+        METADATA, "Write the category exactly as the rules do."),
+    "system-division": RuleText(
+        "The division is spelled as the rules spell it",
+        "The division is one of those of the round, in small letters.",
+        "The official tools compare it exactly: a closed result under another spelling escapes the seed and "
+        "convergence checks.",
+        METADATA, "Write closed or open."),
+    "system-types": RuleText(
+        "Fields of the tables are texts",
+        "The fields that the official checker puts into a line of a table hold texts, also where they are numbers.",
+        "The official checker stops at anything else.",
+        "system-description checker", "Write the number in quotes."),
+    "system-missing": RuleText(
+        "Every system with results is described",
+        "A folder of results has a system description of the same name.",
+        "A result without a system cannot be published.",
+        TREE, "Add systems/<system>.json, or rename one of the two."),
+    "system-unused": RuleText(
+        "Every system that is described has results",
+        "A system description has a folder of results of the same name.",
+        "It may be a leftover, or the results may have another name.",
+        TREE, "Remove the description, or rename one of the two."),
+    "system-submitter": RuleText(
+        "The description names the submitter of its folder",
+        "Field submitter and the submitter's folder agree but for case, blanks, signs and order of joined names.",
+        "Other spellings make one submitter into two in the tables.",
+        METADATA, "Use one name in folders and descriptions."),
+    "package-empty": RuleText(
+        "A submission holds results",
+        "There is at least one result with logs.",
+        "Without results there is nothing to judge.",
+        TREE, "Check that the right folder was given and that results/<system>/<benchmark>/ holds logs."),
+    "package-unreadable": RuleText(
+        "Every result can be read",
+        "The logs of a result are readable files, and the round of the result is known.",
+        "What cannot be read cannot be judged.",
+        TREE, "Check the files and their permissions."),
+    "package-benchmark": RuleText(
+        "Folders of results are called after benchmarks of the round",
+        "results/<system>/<benchmark> with a log name of the round.",
+        "The official checker skips other folders.",
+        TREE, "Rename the folder, or take it out."),
+    "package-place": RuleText(
+        "Logs lie at results/<system>/<benchmark>",
+        "No result files directly in the folder of a system, or deeper than that of a benchmark.",
+        "Tools find results by their place.",
+        TREE, "Move the files, and give other logs another name."),
+    "package-numbers": RuleText(
+        "Logs are numbered from 0",
+        "Result files are called result_0.txt, result_1.txt and so on, without gaps.",
+        "A gap looks like a run that was taken out.",
+        TREE, "Rename the files in the order of the runs."),
+    "package-stray": RuleText(
+        "Nothing else lies beside the logs",
+        "Besides logs, the scaling file, parameters and power readings a folder of results is empty.",
+        "Other files confuse tools that count them.",
+        TREE, "Move the files elsewhere or remove them."),
+    "package-code": RuleText(
+        "The code of every benchmark is submitted",
+        "The code that made the results is in the submission, from v0.6 on at benchmarks/<benchmark>/implementations.",
+        "Results must be reproducible by others.",
+        TREE, "Add the code, or the reference to it that the category allows."),
+    "package-scripts": RuleText(
+        "Every result says how to repeat it",
+        "benchmarks/<benchmark>/<system> holds the scripts and the README that the rules list, and a JSON file for "
+        "each implementation used.",
+        "Results must be reproducible by others.",
+        TREE, "Add the files that are missing; `laptime run` writes them."),
+    "package-switch": RuleText(
+        "Switches of the official checker are known and take effect",
+        "A line of package_checker_params is one of the known switches; the official tool reads it only where no line "
+        "end follows, so one per file.",
+        "A switch excuses a failed check; the review should see it.",
+        "package checker", "Write one known switch into the file, without a line end."),
+    "repository-name": RuleText(
+        "Names can be kept in a repository",
+        "No file or folder name begins with a dot or holds a blank.",
+        "Submissions are published in a git repository.",
+        "repository checker", "Rename it, or take it out."),
+    "repository-size": RuleText(
+        "Files are small enough for a repository",
+        "No file is larger than 50 MiB.",
+        "Submissions are published in a git repository, which refuses larger files.",
+        "repository checker", "Remove the file, compress it, or split it."),
+    "repository-link": RuleText(
+        "Links lead somewhere within the submission",
+        "A symbolic link leads to something that exists, inside the submission.",
+        "A link that leads elsewhere is broken for everybody else.",
+        "repository checker", "Put the file itself in place of the link."),
+    "repository-kind": RuleText(
+        "A submission consists of files and folders",
+        "No pipes, sockets or devices, and no folder that cannot be read.",
+        "Nothing else can be published, and a tool that opens a pipe waits forever.",
+        "repository checker", "Take it out."),
+    "log-system": RuleText(
+        "Logs agree with the description of their system",
+        "Division, status and number of nodes are the same in the logs, in the name of the system and in its "
+        "description, where they say something about them.",
+        "Otherwise the results may be those of another system.",
+        METADATA, "Correct the description, or move the logs to the system they were made on."),
+    "log-placeholder": RuleText(
+        "Logs name their submitter",
+        "submission_org is a name, not the placeholder of a script that nobody filled in.",
+        "A log that lies elsewhere no longer tells whose it is.",
+        METADATA, "Give the logger the name of the submitter."),
+    "power-structure": RuleText(
+        "Power readings are complete",
+        "power/<result>/ for every run, with node_0.txt to node_<n-1>.txt and sw_0.txt to sw_<m-1>.txt, as many in "
+        "each run, and nothing else.",
+        "The energy of a result counts every node and switch of every run.",
+        POWER, "Add the files that are missing and number them from 0."),
+    "power-readings": RuleText(
+        "Power files hold a measurement",
+        "A node's file has a start, readings in watts in between and a stop after them; a switch's file has one "
+        "estimate; a conversion efficiency is a number above 0 and at most 1, and comes before the estimate.",
+        "Energy is the sum of the readings over the time of the run.",
+        POWER, "Measure again, or log what is missing."),
 }

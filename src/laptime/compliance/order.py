@@ -3,6 +3,7 @@
 Timing facts, section 5 (structure of intervals); log format facts, section 5 (what the official checker leaves out).
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
@@ -11,17 +12,19 @@ from laptime.compliance.run import Run
 from laptime.config import Json
 from laptime.log.record import Record
 
+_CLOCK = frozenset({"init_start", "init_stop", "run_start", "run_stop", "block_start"})
+_EVENTS = {"start": "INTERVAL_START", "stop": "INTERVAL_END"}
 _POSITIONS = ("epoch_num", "first_epoch_num", "samples_count", "step_num", "epoch")
 
 
 def check_clock_order(run: Run) -> Iterator[Finding]:
     """The part of the order that the official checker tests, in file order."""
     seen: set[str] = set()
-    for record in run.log.records:
-        moment = run.moments.get(record.key)
-        if moment is None:
-            continue
-        if fault := _clock_fault(moment, seen, "init_start" in run.round.vocabulary):
+    moments = {key: moment for key, moment in run.moments.items() if moment in _CLOCK}
+    initialised_apart = "init_start" in run.round.vocabulary
+    for record in [record for record in run.log.records if record.key in moments]:
+        moment = moments[record.key]
+        if fault := _clock_fault(moment, seen, initialised_apart):
             yield run.finding("clock-order", f"{record.key} {fault}", record.line)
         seen.add(moment)
 
@@ -44,9 +47,9 @@ def check_event_types(run: Run) -> Iterator[Finding]:
     """Interval keys carry interval events; only this dialect has event types."""
     if run.log.dialect != "mllog":
         return
+    ends = {key: moment.rpartition("_")[2] for key, moment in run.moments.items()}
     for record in run.structure:
-        end = run.moments[record.key].rpartition("_")[2]
-        wanted = {"start": "INTERVAL_START", "stop": "INTERVAL_END"}.get(end, "POINT_IN_TIME")
+        wanted = _EVENTS.get(ends[record.key], "POINT_IN_TIME")
         if record.event_type != wanted:  # a warning: nothing in the judgement depends on it
             yield run.finding("event-type", f"{record.key} is {record.event_type}, expected {wanted}", record.line,
                               "warning")
@@ -54,7 +57,8 @@ def check_event_types(run: Run) -> Iterator[Finding]:
 
 def check_time_order(run: Run) -> Iterator[Finding]:
     """Stamps of the moments that structure a run never decrease."""
-    stamped = [record for record in run.structure if run.moments[record.key] != "init_start"]  # one per process
+    apart = run.round.vocabulary.get("init_start")  # one per process
+    stamped = [record for record in run.structure if record.key != apart]
     for before, after in pairwise(stamped):
         if after.time_ms < before.time_ms:
             yield run.structural("time-order", f"{after.key} is stamped {before.time_ms - after.time_ms:g} ms before "
@@ -65,13 +69,14 @@ def check_intervals(run: Run) -> Iterator[Finding]:
     """Pairs and nesting of run, blocks, epochs and evaluations, in file order."""
     opened: dict[str, Record] = {}
     evaluated = False  # whether the open evaluation has its accuracy
-    for record in run.structure:
-        moment = run.moments[record.key]
+    moments = {key: moment for key, moment in run.moments.items() if not moment.startswith("init_")}
+    for record in [record for record in run.structure if record.key in moments]:
+        moment = moments[record.key]
         name, _, end = moment.rpartition("_")
         if moment == "eval_accuracy":
             yield from _accuracy(run, record, opened)
             evaluated = True
-        if name == "init" or end not in ("start", "stop"):
+        if end not in ("start", "stop"):
             continue
         if end == "start":
             yield from _starts(run, record, name, opened)
@@ -127,16 +132,14 @@ def _accuracy(run: Run, record: Record, opened: dict[str, Record]) -> Iterator[F
 
 def check_late_keys(run: Run) -> Iterator[Finding]:
     """Hyperparameters come before the clock starts; after it stops they prove nothing."""
-    keys = {rule.key for rule in run.rules.applying(run.division, run.authority, run.names) if not rule.common}
-    started = stopped = False
-    for record in run.log.records:
-        moment = run.moments.get(record.key, "")
-        started, stopped = started or moment == "run_start", stopped or moment == "run_stop"
-        if record.key not in keys or moment or run.by_key[record.key][0] is not record:
-            continue
-        if stopped:
-            yield run.structural("late-key", f"{record.key} is logged after the run stopped", record.line)
-        elif started and run.round.clock == "from_data":
+    keys = {rule.key for rule in run.applying if not rule.common}
+    started, stopped = (next((record.line for record in run.of(moment)), math.inf)
+                        for moment in ("run_start", "run_stop"))
+    for key in keys & run.by_key.keys() - run.moments.keys():
+        record = run.by_key[key][0]
+        if record.line > stopped:
+            yield run.demanded("late-key", f"{record.key} is logged after the run stopped", record.line)
+        elif record.line > started and run.round.clock == "from_data":
             yield run.finding("key-on-clock", f"{record.key} is logged while the clock runs", record.line, "warning")
 
 

@@ -6,30 +6,35 @@ Needs no terminal and no training: the command line, the results store and the p
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from laptime import config
-from laptime.compliance import clock, folder, grammar, keys, numbering, order, scaling, tensors
+from laptime.compliance import causes, clock, folder, grammar, keys, numbering, order, scaling, scores, strict, tensors
 from laptime.compliance import outcome as outcomes
 from laptime.compliance.finding import Finding, Level
-from laptime.compliance.rounds import check_round, round_of, rounds_of
+from laptime.compliance.parallel import in_order, processes_worth
+from laptime.compliance.rounds import RoundUnknown, check_round, round_of, rounds_of
 from laptime.compliance.run import Run, catalogued
+from laptime.compliance.scores import Score, as_json
 from laptime.config import Json, SuitePath, nearest
 from laptime.layout import ResultFolder, find_results
-from laptime.log.read import Log, read_log
+from laptime.log.dialects import Problem
+from laptime.log.read import Log, Unreadable, read_log
 from laptime.rules.load import by_log_name, load_round
-from laptime.rules.model import BenchmarkRules, Round
-from laptime.scoring.olympic import mean, olympic, olympic_mean, run_minutes
-from laptime.scoring.rcp import RcpDecision, check_convergence
-from laptime.scoring.spread import Range, bootstrap_interval, sample_deviation, student_interval, variation
+from laptime.rules.model import Round
+from laptime.scoring.rcp import RcpDecision
+
+__all__ = ["Result", "RunVerdict", "Score", "Status", "judge_folder", "judge_log"]
 
 BUILT_IN = SuitePath()
 Status = Literal["converged", "not converged", "invalid", "not judged"]
 
 _OFFICIAL: tuple[Callable[[Run], Iterator[Finding]], ...] = (
-    keys.check_keys, order.check_clock_order, clock.check_initialisation, tensors.check_tensors)
+    keys.check_keys, order.check_clock_order, clock.check_initialisation, tensors.check_tensors,
+    strict.check_strict_order)
 _STRUCTURE: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     outcomes.check_outcome, order.check_event_types, order.check_time_order, order.check_intervals,
     order.check_late_keys, order.check_cache_order, numbering.check_epochs, numbering.check_blocks,
@@ -54,32 +59,7 @@ class RunVerdict:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> Mapping[str, Json]:
-        return _json(self, findings=[finding.to_json() for finding in self.findings])
-
-
-@dataclass(frozen=True)
-class Score:
-    """The time of a set of runs. `minutes`: olympic mean; `kept`, `dropped`: places in the result's runs.
-
-    `interval95`: Student's t on the kept runs; `bootstrap95`: percentile bootstrap of the olympic mean of all runs.
-    `published_factor`: from scaling.json, where there is one; it then counts instead of the computed factor.
-    """
-
-    minutes: float
-    kept: tuple[int, ...]
-    dropped: tuple[int, ...]
-    convergence_mean: float | None
-    rcp: RcpDecision
-    published_factor: float | None
-    normalised_minutes: float
-    sd: float | None
-    variation: float | None
-    interval95: Range | None
-    bootstrap95: Range | None
-    unit: str
-
-    def to_json(self) -> Mapping[str, Json]:
-        return _json(self, rcp=_json(self.rcp, max_speedup=self.rcp.max_speedup))
+        return as_json(self, findings=[finding.to_json() for finding in self.findings])
 
 
 @dataclass(frozen=True)
@@ -93,6 +73,7 @@ class Result:
     runs: tuple[RunVerdict, ...]
     findings: tuple[Finding, ...]
     score: Score | None
+    rcp: RcpDecision | None = None  # the convergence check, also where there is no score; None: no run was judged
 
     @property
     def ok(self) -> bool:
@@ -101,9 +82,10 @@ class Result:
             and all(run.status in ("converged", "not converged") for run in self.runs)
 
     def to_json(self) -> Mapping[str, Json]:
-        return _json(self, ok=self.ok, runs=[run.to_json() for run in self.runs],
+        return as_json(self, ok=self.ok, runs=[run.to_json() for run in self.runs],
                      findings=[finding.to_json() for finding in self.findings],
-                     score=self.score.to_json() if self.score else None)
+                     score=self.score.to_json() if self.score else None,
+                     rcp=as_json(self.rcp, max_speedup=self.rcp.max_speedup) if self.rcp else None)
 
 
 @dataclass(frozen=True)
@@ -115,15 +97,31 @@ class _Judged:
 def judge_log(path: Path, *, round_name: str | None = None, level: Level = "rules",
               suite: SuitePath = BUILT_IN) -> RunVerdict:
     """One log under the rules of its round. Raises UserError when the file cannot be read or its round is unknown."""
-    log = read_log(path)
+    log = read_log(path, pipes=True)
     round_ = load_round(round_of(log, round_name), suite)
-    return _judge(log, round_, round_name, find_results(path)[0].benchmark, level).verdict
+    benchmark = find_results(path)[0].benchmark if path.is_file() else ""
+    return _judge(log, round_, round_name, benchmark, level).verdict
 
 
 def judge_folder(path: Path, *, round_name: str | None = None, level: Level = "rules",
-                 suite: SuitePath = BUILT_IN) -> tuple[Result, ...]:
-    """Every result at `path`: a log, a benchmark's or system's folder, a submission, a round. Raises UserError."""
-    return tuple(_result(found, round_name, level, suite) for found in find_results(path))
+                 suite: SuitePath = BUILT_IN, processes: int | None = None,
+                 progress: Callable[[int, int], None] | None = None) -> tuple[Result, ...]:
+    """Every result at `path`: a log, a benchmark's or system's folder, a submission, a round. Raises UserError.
+
+    `processes`: as many work side by side; None: as many as pay. `progress`: called with (done, all) results.
+    """
+    found = find_results(path)
+    sizes = [(len(result.logs), sum(map(_size, result.logs))) for result in found]
+    work = partial(_result, round_name=round_name, level=level, suite=suite, alone=len(found) == 1)
+    count = processes_worth(sizes) if processes is None else processes
+    return tuple(in_order(work, found, [size for _, size in sizes], count,
+                          progress and (lambda done: progress(done, len(found)))))
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _judge(log: Log, round_: Round, asked: str | None, fallback: str, level: Level) -> _Judged:
@@ -135,10 +133,10 @@ def _judge(log: Log, round_: Round, asked: str | None, fallback: str, level: Lev
     run = Run(log, round_, rules, level)
     findings = _findings(run, asked)
     found = outcomes.outcome(run)
-    start, stop, init = run.start(), run.stop(), clock.init_milliseconds(run)
+    init = clock.init_milliseconds(run)
     return _Judged(RunVerdict(
         path=log.path, round=round_.name, benchmark=rules.name, status=_status(run, found, findings),
-        minutes=run_minutes(start.time_ms, stop.time_ms) if start and stop else None,
+        minutes=outcomes.minutes(run),
         convergence=outcomes.convergence(run, found), seed=next((r.value for r in run.of("seed")), None),
         curve=outcomes.curve(run, found), init_seconds=None if init is None else init / 1000, findings=findings), run)
 
@@ -146,7 +144,7 @@ def _judge(log: Log, round_: Round, asked: str | None, fallback: str, level: Lev
 def _log_name(log: Log, round_: Round) -> str | None:
     """What the log calls its benchmark, if the round has one of that name."""
     key = round_.vocabulary.get("submission_benchmark")
-    logged = next((record.value for record in log.records if record.key == key), None)
+    logged = next((record.value for record in log.by_key.get(key or "", ())), None)
     if logged is None and log.dialect == "mlp05" and log.records:
         logged = log.records[0].namespace
     return logged if isinstance(logged, str) and logged in round_.suite else None
@@ -171,7 +169,8 @@ def _findings(run: Run, asked: str | None) -> tuple[Finding, ...]:
     if any(finding.rule in ("log-empty", "log-dialect") for finding in first):
         return first
     found = [*first] + [finding for check in _OFFICIAL + _STRUCTURE for finding in check(run)]
-    return tuple(_collapsed(sorted(found, key=lambda finding: (finding.line or math.inf, finding.severity))))
+    ordered = sorted(found, key=lambda finding: (finding.line or math.inf, finding.severity))
+    return causes.attributed(tuple(_collapsed(ordered)), run)
 
 
 def _collapsed(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -188,19 +187,25 @@ def _collapsed(findings: Sequence[Finding]) -> Iterator[Finding]:
 
 
 def _status(run: Run, found: outcomes.Outcome, findings: Sequence[Finding]) -> Status:
-    """Errors beyond not reaching the target make a run invalid."""
+    """Errors beyond not reaching the target make a run invalid, in rounds that scored no such run."""
     excusable = _EXCUSABLE | {rule.id for rule in run.rules.keys
                               if rule.occurrences == "any" or rule.key == run.round.vocabulary.get("run_stop")}
     converged = found.success and found.reached
     errors = {finding.rule for finding in findings if finding.severity == "error"}
-    if errors - (set() if converged else excusable):
+    if errors - (set() if converged else excusable) and not (converged and run.round.lenient_scores):
         return "invalid"
     return "converged" if converged else "not converged"
 
 
-def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath) -> Result:
-    logs = [read_log(path) for path in found.logs]
-    rounds = [load_round(name, suite) for name in rounds_of(logs, round_name)]
+def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath, alone: bool) -> Result:
+    """`alone`: there is no other result, so that what is wrong with this one is wrong with the request."""
+    logs = [_read(path) for path in found.logs]
+    try:
+        rounds = [load_round(name, suite) for name in rounds_of(logs, round_name)]
+    except RoundUnknown as problem:
+        if alone:
+            raise
+        return _of_no_round(found, logs, problem)
     names = [name for log, round_ in zip(logs, rounds, strict=True) if (name := _log_name(log, round_))]
     fallback = names[0] if names and found.benchmark not in rounds[0].suite else found.benchmark
     judged = [_judge(log, round_, round_name, fallback, level) for log, round_ in zip(logs, rounds, strict=True)]
@@ -211,83 +216,43 @@ def _result(found: ResultFolder, round_name: str | None, level: Level, suite: Su
         return Result(found, first.round, first.benchmark, "", verdicts, (), None)
     factor, findings = scaling.published_factor(found)
     findings += tuple(folder.check_folder(found, runs))
-    score = _score(runs, verdicts, factor)
+    score = scores.score(runs, verdicts, factor)
+    rcp = score.rcp if score else scores.convergence_check(runs, scores.units(verdicts))
     if score:
-        findings += tuple(scaling.check_factor(found, factor, score.rcp))
-    findings += _tolerance(found, runs[0].rules, verdicts, score)
-    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score)
+        findings += tuple(scaling.check_factor(found, factor, rcp))
+    findings += _tolerance(found, runs, verdicts, rcp)
+    failed = [place for place, verdict in enumerate(verdicts) if verdict.status != "converged"]
+    findings = causes.hung(findings, [verdict.findings for verdict in verdicts], failed)
+    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score, rcp)
 
 
-def _tolerance(found: ResultFolder, rules: BenchmarkRules, verdicts: Sequence[RunVerdict],
-               score: Score | None) -> tuple[Finding, ...]:
-    failed = [verdict.path.name for verdict in verdicts if verdict.status != "converged"]
+def _read(path: Path) -> Log:
+    """The log; where it cannot be read, one without lines that says so."""
+    try:
+        return read_log(path)
+    except Unreadable as problem:
+        return Log(path, "mllog", (), (Problem(0, str(problem)),))
+
+
+def _of_no_round(found: ResultFolder, logs: Sequence[Log], problem: RoundUnknown) -> Result:
+    findings = tuple(catalogued("log-grammar", each.text, log.path) for log in logs for each in log.problems
+                     if not each.harmless and not log.records)
+    verdicts = tuple(RunVerdict(log.path, "", found.benchmark, "not judged", None, None, None, (), None, ())
+                     for log in logs)
+    told = catalogued("round-unknown", f"{problem}; say it with --round", found.path)
+    return Result(found, "", found.benchmark, "", verdicts, (told, *findings), None)
+
+
+def _tolerance(found: ResultFolder, runs: Sequence[Run], verdicts: Sequence[RunVerdict],
+               rcp: RcpDecision) -> tuple[Finding, ...]:
+    """More failures than the round tolerates, and a convergence check that is not passed or is to be bypassed."""
     findings = []
-    if len(failed) > rules.max_failures:
-        findings.append(catalogued("too-many-failures", f"{len(failed)} of {len(verdicts)} runs did not converge or "
-                                                        f"are invalid ({', '.join(failed[:5])}), expected at "
-                                                        f"most {rules.max_failures}", found.path))
-    if score and not score.rcp.passed:
-        findings.append(catalogued("convergence-check", _rcp_words(score.rcp), found.path))
+    rules, window = runs[0].rules, runs[0].round.window_scores
+    if words := scores.too_many_failed(rules, [verdict.status for verdict in verdicts], window=window):
+        failed = ", ".join([verdict.path.name for verdict in verdicts if verdict.status != "converged"][:5])
+        findings.append(catalogued("too-many-failures", f"{words} ({failed})", found.path))
+    elif not rcp.passed:
+        asked = scores.bypass(found, runs[0])
+        findings.append(catalogued("convergence-check", f"{rcp.words}{asked.words}", found.path,
+                                   severity="warning" if asked.heeded else "error"))
     return tuple(findings)
-
-
-def _rcp_words(decision: RcpDecision) -> str:
-    if decision.submission_mean is None or decision.minimum_mean is None:
-        return decision.text
-    return f"{decision.text}: mean {decision.submission_mean:g}, expected at least {decision.minimum_mean:g}"
-
-
-def _score(runs: Sequence[Run], verdicts: Sequence[RunVerdict], published: float | None) -> Score | None:
-    """None where too many runs failed or too few were made for a mean."""
-    rules = runs[0].rules
-    times = [verdict.minutes if verdict.status == "converged" and verdict.minutes is not None else math.inf
-             for verdict in verdicts]
-    if sum(map(math.isinf, times)) > rules.max_failures or len(times) <= 2 * rules.drop:
-        return None
-    middle = olympic(times, rules.drop)
-    if math.isinf(middle.mean):
-        return None
-    decision = _convergence_check(runs, verdicts)
-    kept = [times[i] for i in middle.kept]
-    finite = all(map(math.isfinite, times))
-    return Score(
-        minutes=middle.mean, kept=middle.kept, dropped=middle.dropped,
-        convergence_mean=_convergence_mean(verdicts, rules.drop), rcp=decision, published_factor=published,
-        normalised_minutes=middle.mean * (decision.factor if published is None else published),
-        sd=sample_deviation(kept), variation=variation(kept), interval95=student_interval(kept),
-        bootstrap95=bootstrap_interval(times, rules.drop) if finite else None, unit=rules.convergence_unit)
-
-
-def _convergence_mean(verdicts: Sequence[RunVerdict], drop: int) -> float | None:
-    values = [math.inf if verdict.convergence is None else verdict.convergence for verdict in verdicts]
-    found = olympic_mean(values, drop) if len(values) > 2 * drop else mean(values)
-    return found if math.isfinite(found) else None
-
-
-def _convergence_check(runs: Sequence[Run], verdicts: Sequence[RunVerdict]) -> RcpDecision:
-    round_, rules = runs[0].round, runs[0].rules
-    if not round_.rcp_check:
-        return RcpDecision(True, "this round has no convergence check")
-    if runs[0].division != "closed":
-        return RcpDecision(True, "the convergence check is for the closed division")
-    if not rules.references and round_.kind == "house":
-        return RcpDecision(True, "no reference points in this round yet")
-    values = [math.inf if verdict.convergence is None else verdict.convergence for verdict in verdicts]
-    sizes = {folder.batch_size(run) for run in runs if run.log.records}
-    return check_convergence(rules.references, batch_size=sizes.pop() if len(sizes) == 1 else None, values=values,
-                             runs=rules.runs, drop=rules.drop, max_failures=rules.max_failures)
-
-
-def _json(value: object, **more: Json) -> Mapping[str, Json]:
-    """A dataclass as JSON data, with `more` in place of or beside its fields; numbers that JSON has not become null."""
-    fields = config.to_json(value)
-    assert isinstance(fields, Mapping)
-    return {name: _finite(item) for name, item in {**fields, **more}.items()}
-
-
-def _finite(value: Json) -> Json:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

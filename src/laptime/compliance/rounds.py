@@ -12,6 +12,10 @@ from laptime.log.record import ROUND_KEY, Record
 from laptime.rules.load import load_round, resolve, round_names
 
 
+class RoundUnknown(UserError):
+    """Neither the log nor its path tells the round."""
+
+
 def round_of(log: Log, asked: str | None = None) -> str:
     """The round of a log: as asked for, as its own line says, as its path says, or the only one of its dialect.
 
@@ -19,8 +23,8 @@ def round_of(log: Log, asked: str | None = None) -> str:
     """
     name = asked or round_in(log) or _round_in_path(log.path) or _round_of_dialect(log)
     if name is None:
-        raise UserError(f"expected the round of {log.path} in the log or in its path, found none",
-                        hint=f"Say it: --round NAME, one of {', '.join(round_names())}.")
+        raise RoundUnknown(f"expected the round of {log.path} in the log or in its path, found none",
+                           hint=f"Say it: --round NAME, one of {', '.join(round_names())}.")
     return resolve(name)
 
 
@@ -77,7 +81,7 @@ def data_hash(log: Log) -> str | None:
 
 
 def _line(log: Log) -> Record | None:
-    return next((record for record in log.records if record.key == ROUND_KEY), None)
+    return next(iter(log.by_key.get(ROUND_KEY, ())), None)
 
 
 def _round_in_path(path: Path) -> str | None:

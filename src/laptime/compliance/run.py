@@ -10,13 +10,13 @@ from laptime.compliance.finding import Finding, Level, Severity
 from laptime.config import Json
 from laptime.log.read import Log
 from laptime.log.record import Record, distinct
-from laptime.rules.model import Authority, BenchmarkRules, Interval, Round
+from laptime.rules.model import Authority, BenchmarkRules, Interval, KeyRule, Round
 
 _INTERVALS = ("init", "run", "block", "epoch", "eval")
 STRUCTURE = frozenset(f"{name}_{end}" for name in _INTERVALS for end in ("start", "stop")) | {"eval_accuracy"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is itself only, so that what is computed of it can be kept
 class Run:
     """One log, the rules it is judged by and how strictly."""
 
@@ -48,6 +48,11 @@ class Run:
         """The logged division; closed where none of this round's is logged."""
         logged = self.names.get(self.round.vocabulary.get("submission_division", ""))
         return logged if isinstance(logged, str) and logged in self.round.divisions else "closed"
+
+    @cached_property
+    def applying(self) -> tuple[KeyRule, ...]:
+        """The key rules to test, in log order."""
+        return self.rules.applying(self.division, self.authority, self.names)
 
     @cached_property
     def moments(self) -> Mapping[str, str]:
@@ -115,9 +120,10 @@ def metrics(value: Json, target: Mapping[str, Interval]) -> Mapping[str, float |
     """
     if isinstance(value, Mapping) and isinstance(inner := value.get("accuracy"), Mapping):
         value = inner
-    if isinstance(value, Mapping):
+    if not isinstance(value, int | float | str | None) and isinstance(value, Mapping):
         return {name: number(value.get(name)) for name in target}
-    return {name: number(value) for name in target}
+    alone = number(value)
+    return dict.fromkeys(target, alone)
 
 
 def meets(value: Json, target: Mapping[str, Interval]) -> bool:

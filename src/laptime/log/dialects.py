@@ -8,6 +8,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast, get_args
@@ -18,6 +19,7 @@ from laptime.config import Json
 from laptime.log.record import Dialect, EventType, Record
 
 EVENT_TYPES = frozenset(get_args(EventType))
+DEEPEST = 60  # lists and objects within each other
 _LATEST = 1e15  # ms; beyond the year 30000 a time is none
 _LENIENT_LIMIT = 20_000  # characters; longer text that is no JSON is not worth a second look
 _MLL = re.compile(r"(\d+(?:\.\d+)?)\s+([A-Za-z_]\w*)\s*:\s*(\S.*)", re.DOTALL)
@@ -39,12 +41,40 @@ class Problem:
 Report = Callable[[str, bool], None]  # text, harmless
 
 
+def usual(payload: bytes, line: int) -> Record | None:
+    """The record in `payload` (what follows `:::MLLOG `) where it is just as the official library writes it."""
+    try:
+        return _usual(orjson.loads(payload), line)
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None
+
+
 def parse(dialect: Dialect, payload: bytes, line: int, report: Report) -> Record | None:
     """The record in `payload` (what follows `:::MLLOG `, `:::MLL ` or `:::MLPv`); None when it is beyond reading."""
     if dialect == "mllog":
-        return _mllog(payload, line, report)
-    text = _text(payload)
-    return _mll(text, line, report) if dialect == "mll" else _mlp05(text, line, report)
+        record = _mllog(payload, line, report)
+    else:
+        text = _text(payload)
+        record = _mll(text, line, report) if dialect == "mll" else _mlp05(text, line, report)
+    if record is not None and brackets(payload) > DEEPEST and _depth((record.value, record.metadata)) > DEEPEST:
+        report(f"the values of '{record.key}' are nested too deeply (more than {DEEPEST} times)", False)
+        return None
+    return record
+
+
+def brackets(payload: bytes) -> int:
+    """How many lists and objects a line may hold, and so how deep they may be nested at most."""
+    return payload.count(b"[") + payload.count(b"{") + payload.count(b"(")
+
+
+def _depth(value: object) -> int:
+    """How deep lists and objects are nested, without recursion; counts no further than DEEPEST."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST + 1:
+        inner = [part for part in level if isinstance(part, dict | list | tuple)]
+        level = [item for part in inner for item in (part.values() if isinstance(part, dict) else part)]
+        depth += bool(inner)
+    return depth - 1
 
 
 def _mllog(payload: bytes, line: int, report: Report) -> Record | None:
@@ -55,20 +85,20 @@ def _mllog(payload: bytes, line: int, report: Report) -> Record | None:
             fields = _json(_text(payload))
         except ValueError as problem:
             report(f"expected a JSON object after the token, found {_excerpt(payload)} ({problem})", False)
-            return None
+            try:
+                fields = _unstrict(_text(payload))
+            except ValueError:
+                return None
     if not isinstance(fields, dict):
         report(f"expected a JSON object after the token, found {_excerpt(payload)}", False)
         return None
-    return _usual(fields, line) or _record(fields, line, report)
+    return _record(fields, line, report)
 
 
 def _usual(fields: dict[str, Json], line: int) -> Record | None:
-    """The record where everything is as it should be, which is fast to see."""
-    try:
-        key, time_ms, metadata, kind = fields["key"], fields["time_ms"], fields["metadata"], fields["event_type"]
-        value, namespace = fields["value"], fields["namespace"]
-    except KeyError:
-        return None
+    """The record where everything is as it should be. Raises LookupError where something is missing."""
+    key, time_ms, metadata, kind = fields["key"], fields["time_ms"], fields["metadata"], fields["event_type"]
+    value, namespace = fields["value"], fields["namespace"]
     if type(key) is str and type(time_ms) is int and type(metadata) is dict and type(namespace) is str \
             and kind in EVENT_TYPES and 0 <= time_ms < _LATEST:
         return Record(key, value, time_ms, cast(EventType, kind), metadata, namespace, line)
@@ -80,7 +110,7 @@ def _record(fields: Mapping[str, Json], line: int, report: Report) -> Record | N
     key, time_ms = fields.get("key"), _time_ms(fields, report)
     metadata, kind, namespace = fields.get("metadata"), fields.get("event_type"), fields.get("namespace")
     if not isinstance(key, str):
-        report(f"expected a text field 'key', found {'none' if key is None else repr(key)}", False)
+        report(f"expected a text field 'key', found {'none' if key is None else _shown(key)}", False)
         return None
     if time_ms is None:
         return None
@@ -89,8 +119,8 @@ def _record(fields: Mapping[str, Json], line: int, report: Report) -> Record | N
     if not isinstance(metadata, Mapping):
         report(f"expected an object 'metadata' in the line of '{key}', found {type(metadata).__name__}", False)
         metadata = {}
-    if kind not in EVENT_TYPES:
-        report(f"expected an event_type of {', '.join(sorted(EVENT_TYPES))}, found {kind!r}", True)
+    if not isinstance(kind, str) or kind not in EVENT_TYPES:
+        report(f"expected an event_type of {', '.join(sorted(EVENT_TYPES))}, found {_shown(kind)}", True)
         kind = _usual_event_type(key)
     return Record(key, fields.get("value"), time_ms, cast(EventType, kind), metadata,
                   namespace if isinstance(namespace, str) else "", line)
@@ -109,7 +139,7 @@ def _time_ms(fields: Mapping[str, Json], report: Report) -> float | None:
         time_ms = math.nan
     if abs(time_ms) < _LATEST and not isinstance(raw, bool):
         return time_ms
-    report(f"expected a number 'time_ms', found {'none' if raw is None else repr(raw)[:60]}", False)
+    report(f"expected a number 'time_ms', found {'none' if raw is None else _shown(raw)}", False)
     return None
 
 
@@ -166,21 +196,28 @@ def _unfolded(tag: str, value: Json, metadata: dict[str, Json]) -> Json:
 
 
 def _lenient(text: str, report: Report) -> Json:
-    """JSON; failing that, with a report, Python literals, names without quotes, or the text itself."""
+    """JSON; failing that, with a report, what it seems to mean, or the text itself."""
     try:
         return _json(text)
     except ValueError:
         report(f"expected JSON, found {_excerpt(text)}", False)
-    if len(text) > _LENIENT_LIMIT:
-        return text
     try:
-        return cast(Json, _plain(ast.literal_eval(_as_python(text))))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        pass
-    try:
-        return _json(_BARE_WORD.sub(r'\1"\2"\3', _BARE_NAME.sub(r'\1"\2"\3', text)))
+        return _unstrict(text)
     except ValueError:
         return text.strip()
+
+
+def _unstrict(text: str) -> Json:
+    """Python literals (nothing is run), or JSON with names that lack their quotes. ValueError for anything else."""
+    if len(text) > _LENIENT_LIMIT:
+        raise ValueError("too long for a second look")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd literals: they are not our program text
+            return cast(Json, _plain(ast.literal_eval(_as_python(text))))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    return _json(_BARE_WORD.sub(r'\1"\2"\3', _BARE_NAME.sub(r'\1"\2"\3', text)))
 
 
 def _as_python(text: str) -> str:
@@ -222,6 +259,13 @@ def _milliseconds(seconds: str) -> float:
     milliseconds = int(whole[-12:]) * 1000 + int(fraction[:3].ljust(3, "0"))
     rest = fraction[3:].rstrip("0")
     return milliseconds + float(f"0.{rest[:9]}") if rest else milliseconds
+
+
+def _shown(value: object) -> str:
+    """A value, cut where it is long; not written out where that alone would be much."""
+    if isinstance(value, dict | list):
+        return type(value).__name__
+    return repr(value)[:60]
 
 
 def _excerpt(text: str | bytes) -> str:

@@ -64,7 +64,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         free=fields.texts("free", ["*"]),
         first_converged=fields.integer("first_converged") if "first_converged" in fields else None,
         metric_key=fields.text("metric_key", ""), evaluate_offline=fields.flag("evaluate_offline", False),
-        convergence_check=fields.flag("convergence_check", True),
+        convergence_check=fields.flag("convergence_check", True), borrowing=fields.flag("borrowing", True),
         convergence_slack=fields.number_map("convergence_slack"), init_minutes=fields.number_map("init_minutes"),
     )
     for name in ("in", "like", "excepts", "log_name"):
@@ -76,6 +76,16 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
 def covers(folder: Path, scope: Scope) -> bool:
     """Whether an entry of the folder's benchmark names the round."""
     return _entry(_file(folder), scope) is not None
+
+
+def target(folder: Path, scope: Scope) -> dict[str, Interval]:
+    """The target of the folder's benchmark in a round, without the rest of its rules; empty without an entry."""
+    file = _file(folder)
+    entry = _entry(file, scope)
+    if entry is None:
+        return {}
+    fields = _inherited(file, entry, Scope(scope.name, entry.text("like", ""), scope.known))
+    return {name: interval(text, fields) for name, text in fields.text_map("target").items()}
 
 
 def house_log_name(folder: Path, scope: Scope) -> str | None:
@@ -175,6 +185,7 @@ def _evaluations(table: Table) -> Evaluations:
         points=tuple(table.formula_of("points", point) for point in points),
         step=table.formula("step"),
         text=table.text("text"),
+        lenient=table.text("lenient", ""),
     )
     table.close()
     return result

@@ -7,6 +7,7 @@ and `metadata.x` for the one name `metadata`. Everything is bounded: rule data m
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,6 +19,8 @@ TOLERANCE = 1e-5  # integer tests of the official checker (facts: rules/README, 
 MAX_LENGTH = 500  # characters of one formula
 MAX_DEPTH = 32  # nested operations
 MAX_BITS = 4096  # of any integer that a power may make
+
+SCALARS = frozenset({int, float, str, type(None)})  # types that are no list, which is faster to tell so
 
 Names = Mapping[str, object]
 Node = Callable[[Names], object]
@@ -71,7 +74,9 @@ def _parsed(text: str) -> tuple[Node, frozenset[str]]:
     if len(text) > MAX_LENGTH:
         raise UserError(f"expected a formula of at most {MAX_LENGTH} characters, found {len(text)}: '{text[:40]}...'")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # odd literals such as 1if: refused, not remarked upon
+            tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"expected a formula, found '{text}' ({type(error).__name__})") from None
     try:
@@ -204,6 +209,8 @@ def _compare(tree: ast.Compare, depth: int) -> Node:
     tests = [COMPARISONS[type(op)] for op in tree.ops]
     if len(tests) == 1:
         only, other = tests[0], rest[0]
+        if only is _contains and isinstance(tree.left, ast.Constant) and isinstance(tree.comparators[0], ast.Name):
+            return _member(tree.left.value, first, other)
         return lambda names: only(first(names), other(names))
 
     def decide(names: Names) -> object:
@@ -214,6 +221,18 @@ def _compare(tree: ast.Compare, depth: int) -> Node:
                 return False
             left = right
         return True
+
+    return decide
+
+
+def _member(item: object, first: Node, container: Node) -> Node:
+    """`'text' in name`, which rules ask of every line of a log: short where the name is an object."""
+    if not isinstance(item, str):
+        return lambda names: _contains(first(names), container(names))
+
+    def decide(names: Names) -> object:
+        holder = container(names)
+        return item in holder if type(holder) is dict else _contains(item, holder)
 
     return decide
 
@@ -234,7 +253,7 @@ def same(left: object, right: object) -> bool:
     """Equality of JSON values in which a truth value is never a number: 1 == 1.0, true != 1, (1, 2) == [1, 2]."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
-    if _is_list(left) and _is_list(right):
+    if type(left) not in SCALARS and _is_list(left) and _is_list(right):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
 

@@ -106,7 +106,7 @@ def constraint(row: Table, words: References, key: str = "") -> Constraint:
         at_most=_bound(row, words, key, "at_most"),
         above=row.number("above"),
         below=row.number("below"),
-        multiple_of=row.number("multiple_of"),
+        multiple_of=_step(row),
         formula=row.formula("formula"),
         text=row.text("text", ""),
     )
@@ -121,6 +121,13 @@ def _one_of(row: Table, words: References) -> tuple[Json, ...]:
     if not isinstance(value, Sequence) or not value:
         raise row.wrong("one_of", f"a list of values or one of {', '.join(words.lists)}", value)
     return tuple(value)
+
+
+def _step(row: Table) -> float | None:
+    step = row.number("multiple_of")
+    if step is not None and not step > 0:
+        raise row.wrong("multiple_of", "a number above 0", step)
+    return step
 
 
 def _bound(row: Table, words: References, key: str, field: str) -> float | None:

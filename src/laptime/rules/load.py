@@ -13,7 +13,7 @@ from laptime.errors import UnknownName, UserError
 from laptime.rules import benchmarks, ranges
 from laptime.rules.benchmarks import Frame
 from laptime.rules.keys import Scope
-from laptime.rules.model import BenchmarkRules, Identity, Round
+from laptime.rules.model import BenchmarkRules, Identity, Interval, Round
 from laptime.rules.packages import package_rules
 from laptime.rules.schema import Table, read_toml
 
@@ -26,7 +26,7 @@ KINDS: tuple[Literal["official", "house"], ...] = ("official", "house")
 DIALECTS: tuple[Literal["mlp05", "mll", "mllog"], ...] = ("mlp05", "mll", "mllog")
 CLOCKS: tuple[Literal["from_data", "from_build"], ...] = ("from_data", "from_build")
 FIELDS = ("title", "kind", "dialect", "clock", "init_minutes", "divisions", "statuses", "suite", "first_epoch",
-          "seeds_required", "rcp_check", "window_scores", "strict_structure",
+          "seeds_required", "rcp_check", "window_scores", "lenient_scores", "strict_structure",
           "has_checker", "remarks", "like")
 
 
@@ -67,13 +67,20 @@ def load_round(name: str, suite: SuitePath = BUILT_IN) -> Round:
 
 def by_log_name(round_: Round, log_name: str) -> BenchmarkRules | None:
     """The benchmark that logs of this round call `log_name`; None where the round or the suite has none."""
-    return round_.benchmarks.get(round_.suite.get(log_name, ""))
+    name = round_.package.folder_names.get(log_name, log_name)  # some logs and folders use another name
+    return round_.benchmarks.get(round_.suite.get(name, ""))
 
 
 @lru_cache(maxsize=16)
 def identities(suite: SuitePath = BUILT_IN) -> tuple[Identity, ...]:
     """What each benchmark folder is and the rounds it appears in, by folder name."""
     return tuple(benchmarks.identity(path, round_names()) for _, path in sorted(folders(suite).items()))
+
+
+def target(name: str, folder: str, suite: SuitePath = BUILT_IN) -> Mapping[str, Interval]:
+    """The target of one benchmark in a round, cheaper than all its rules; empty where the round does not have it."""
+    path = folders(suite).get(folder)
+    return {} if path is None else benchmarks.target(path, Scope(resolve(name), "", round_names()))
 
 
 @lru_cache(maxsize=16)
@@ -104,6 +111,7 @@ def _round(name: str, suite: SuitePath) -> Round:
         statuses=statuses, suite=mapping, vocabulary=_vocabulary(common, Scope(name, like, round_names())),
         first_epoch=file.integer("first_epoch"), seeds_required=file.flag("seeds_required"),
         rcp_check=file.flag("rcp_check"), window_scores=file.flag("window_scores", False),
+        lenient_scores=file.flag("lenient_scores", False),
         strict_structure=file.flag("strict_structure", False), has_checker=file.flag("has_checker", True),
         remarks=file.texts("remarks", ()), benchmarks=_benchmarks(mapping, frame, suite),
         package=package_rules(Scope(name, like, round_names())),

@@ -100,12 +100,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Evaluations:
-    """The prescribed evaluation points, as formulas over configuration values and sizes."""
+    """The prescribed evaluation points, as formulas over configuration values and sizes.
+
+    `lenient`: why a point that seems to be missing is no proof in this round; "": it is.
+    """
 
     unit: Literal["samples", "epochs"]
     points: tuple[Formula, ...]
     step: Formula | None
     text: str  # the rule in words
+    lenient: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ class BenchmarkRules:
     convergence_slack: Mapping[str, float] = field(default_factory=dict)  # authority -> units below the minimum mean
     init_minutes: Mapping[str, float] = field(default_factory=dict)  # division -> minutes, over those of the round
     settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
+    borrowing: bool = True  # whether hyperparameters may be taken over from another submission during review
 
     @property
     def target_text(self) -> str:
@@ -247,5 +252,6 @@ class Round:
     has_checker: bool = True  # an official checker exists: on hyperparameters it decides where the text asks for more
     strict_structure: bool = False  # order and pairs of intervals are enforced, beyond what judging needs
     window_scores: bool = False  # more runs than asked are scored by the median of windows
+    lenient_scores: bool = False  # a run that converged is scored whatever else is wrong with its log
     remarks: tuple[str, ...] = ()  # conflicts between sources, and the side taken
     package: PackageRules = PackageRules()

@@ -11,6 +11,8 @@ from laptime.config import Json, nearest
 from laptime.errors import UserError
 from laptime.rules.formula import Formula
 
+MOST_BITS = 1000  # of a whole number: beyond 1023 no float can hold it
+
 Choice = TypeVar("Choice", bound=str)
 Value = TypeVar("Value")
 
@@ -40,7 +42,12 @@ class Table:
 
     def number(self, name: str) -> float | None:
         """A number, or None where the field is absent."""
-        return self._take(name, (int, float), "a number", 0.0) if name in self else None
+        if name not in self:
+            return None
+        value = self._take(name, (int, float), "a number", 0.0)
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise self.wrong(name, "a number that a float can hold", "a larger one")
+        return value
 
     def choice(self, name: str, options: Sequence[Choice], default: Choice | None = None) -> Choice:
         """One of `options`."""

@@ -61,6 +61,21 @@ class RcpDecision:
             return None
         return self.reference_mean / self.minimum_mean
 
+    @property
+    def to_reference(self) -> float | None:
+        """The factor that brings the set to the mean of the reference, passed or not: for a set that fails, what may be
+        agreed on instead of a withdrawal (RCP facts, section 7). None where there is nothing to compare with."""
+        if self.reference_mean is None or not self.submission_mean:
+            return None
+        return max(1.0, self.reference_mean / self.submission_mean)
+
+    @property
+    def words(self) -> str:
+        """The verdict with its numbers."""
+        if self.submission_mean is None or self.minimum_mean is None:
+            return self.text
+        return f"{self.text}: mean {self.submission_mean:g}, expected at least {self.minimum_mean:g}"
+
 
 def statistics(point: ReferencePoint, drop: int) -> Reference:
     """Mean without `drop` values at each end, deviation (divisor n) of all values."""
@@ -75,8 +90,8 @@ def in_use(points: Sequence[ReferencePoint], drop: int) -> tuple[Reference, ...]
     return pruned([statistics(point, drop) for point in points if len(point.values) > 2 * drop])
 
 
-def minimum_mean(reference: Reference, runs: int) -> float | None:
-    """The least mean of a set of `runs` runs that is not significantly below the reference.
+def minimum_mean(reference: Reference, runs: int, slack: float = 0.0) -> float | None:
+    """The least mean of a set of `runs` runs that is not significantly below the reference, less `slack`.
 
     `runs` - 2 of them count whatever is dropped (RCP facts, section 3). None where too few count for a test.
     """
@@ -84,9 +99,9 @@ def minimum_mean(reference: Reference, runs: int) -> float | None:
     if runs < FEWEST_RUNS or reference.n + n <= 2:
         return None
     if reference.stdev == 0:
-        return reference.mean
+        return max(0.0, reference.mean - slack)
     t = student_quantile(1 - ALPHA, reference.n + n - 2)
-    return max(0.0, reference.mean - t * reference.stdev * math.sqrt(1 / reference.n + 1 / n))
+    return max(0.0, reference.mean - t * reference.stdev * math.sqrt(1 / reference.n + 1 / n) - slack)
 
 
 def pruned(references: Sequence[Reference]) -> tuple[Reference, ...]:
@@ -125,19 +140,22 @@ def comparison(kept: Sequence[Reference], batch_size: float, runs: int) -> Compa
 
 
 def check_convergence(points: Sequence[ReferencePoint], *, batch_size: float | None, values: Sequence[float],
-                      runs: int, drop: int, max_failures: int) -> RcpDecision:
+                      runs: int, drop: int, max_failures: int, slack: float = 0.0) -> RcpDecision:
     """Compare the convergence `values` of a set of runs (inf: did not converge) with the reference points of its round.
 
-    `runs`, `drop`, `max_failures`: what the round prescribes for the benchmark.
+    `runs`, `drop`, `max_failures`: what the round prescribes for the benchmark; `slack`: how far below the least mean
+    it lets a set be (RCP facts, section 3).
     """
     if batch_size is None:
         return RcpDecision(False, "Could not detect global_batch_size")
     if sum(1 for value in values if math.isinf(value)) > max_failures or len(values) <= 2 * drop:
         return RcpDecision(False, "Insufficient convergence", batch_size=batch_size)
-    return check_mean(in_use(points, drop), batch_size=batch_size, submission=olympic_mean(values, drop), runs=runs)
+    return check_mean(in_use(points, drop), batch_size=batch_size, submission=olympic_mean(values, drop), runs=runs,
+                      slack=slack)
 
 
-def check_mean(kept: Sequence[Reference], *, batch_size: float, submission: float, runs: int) -> RcpDecision:
+def check_mean(kept: Sequence[Reference], *, batch_size: float, submission: float, runs: int,
+               slack: float = 0.0) -> RcpDecision:
     """The decision table for a set of `runs` runs with the mean `submission`, against the points in use.
 
     Where the round has too few runs for a test, the set passes and the verdict says so.
@@ -149,12 +167,12 @@ def check_mean(kept: Sequence[Reference], *, batch_size: float, submission: floa
     found = comparison(kept, batch_size, runs)
     missing = f"Missing RCP, please submit RCP with BS = {batch_size:g}"
     decision = RcpDecision(False, missing, basis=found.basis, batch_size=batch_size, submission_mean=submission)
-    return decision if found.reference is None else _compared(decision, found.reference, runs)
+    return decision if found.reference is None else _compared(decision, found.reference, runs, slack)
 
 
-def _compared(decision: RcpDecision, reference: Reference, runs: int) -> RcpDecision:
+def _compared(decision: RcpDecision, reference: Reference, runs: int, slack: float) -> RcpDecision:
     """`decision` with its verdict against one (real or interpolated) reference."""
-    submission, least = decision.submission_mean or 0.0, minimum_mean(reference, runs)
+    submission, least = decision.submission_mean or 0.0, minimum_mean(reference, runs, slack)
     if least is None:
         return replace(decision, passed=True, text=UNTESTED)
     passed = submission >= least

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from laptime.scoring.olympic import mean
 from laptime.scoring.student import student_quantile
@@ -50,8 +51,15 @@ def bootstrap_interval(values: Sequence[float], drop: int, *, draws: int = 1000,
     """Percentile bootstrap of the olympic mean; the same numbers for the same seed. None for too few values."""
     if len(values) <= 2 * drop or len(values) < 2:
         return None
-    source = random.Random(seed)
-    kept = len(values) - 2 * drop
-    means = sorted(sum(sorted(source.choices(values, k=len(values)))[drop:drop + kept]) / kept for _ in range(draws))
+    ranked, kept = sorted(values), len(values) - 2 * drop
+    at = ranked.__getitem__
+    means = sorted([sum(map(at, ranks[drop:drop + kept])) / kept for ranks in _drawn(len(values), draws, seed)])
     tail = (1 - _LEVEL) / 2
     return Range(means[int(tail * draws)], means[int((1 - tail) * draws) - 1])
+
+
+@lru_cache(maxsize=16)
+def _drawn(size: int, draws: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Ranks of the values in each draw, in order: the same for all sets of a size."""
+    source = random.Random(seed)
+    return tuple(tuple(sorted(source.choices(range(size), k=size))) for _ in range(draws))

@@ -117,13 +117,15 @@ class Sizes:
     """What a configuration makes of a data set, known before anything is built.
 
     `train_samples` and `eval_samples` are the sizes the log reports; `samples_per_epoch` is what one epoch really
-    consumes (after dropping or padding); `limit_epochs` is where the configuration's own schedule ends.
+    consumes (after dropping or padding); `limit_epochs` (or, where given, `limit_samples`) is
+    where the configuration's own schedule ends.
     """
 
     train_samples: int | None
     eval_samples: int | None
     samples_per_epoch: int | None
     limit_epochs: float | None = None
+    limit_samples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

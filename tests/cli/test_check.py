@@ -97,16 +97,17 @@ def test_both_levels_write_no_file(run, folder, tmp_path):
 def test_many_results_get_a_table(run, tmp_path):
     for number in range(6):
         write_result(tmp_path, "acme" if number < 4 else "globex", system=f"s{number}", runs=1, first_seed=number)
-    out = run("check", tmp_path / "v4.0").out
+    out = run("check", tmp_path / "v4.0", "--no-packages").out
     rows = [line.split() for line in out.splitlines() if line.startswith(("submitter", "acme", "globex"))]
     assert rows == [["submitter", "benchmark", "results", "logs", "passed", "errors", "warnings"],
                     ["acme", "resnet", "4", "4", "4", "4", "0"], ["globex", "resnet", "2", "2", "2", "2", "0"]]
 
 
-def test_packages_are_checked_where_asked(run, tmp_path):
+def test_packages_are_checked_where_a_folder_is_one(run, tmp_path):
     home = write_result(tmp_path, "acme")
-    assert "system-missing" not in run("check", home).out
-    answer = run("check", home, "--packages", "--junit", tmp_path / "a.xml")
+    assert "system-missing" not in run("check", home, "--no-packages").out
+    assert "system-missing" not in run("check", home / "results" / "box").out
+    answer = run("check", home, "--junit", tmp_path / "a.xml")
     assert answer.code == 1
     assert "submission of acme, round v4.0: 1 result" in answer.out
     assert "error system-missing" in answer.out

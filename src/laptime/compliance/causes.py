@@ -35,7 +35,8 @@ _AFTER: Mapping[str, Collection[str]] = {  # rule of the catalogue -> rules of t
     "epoch-numbers": {"interval-pairs", "interval-nesting"}, "block-numbers": {"interval-pairs", "interval-nesting"},
     "eval-position": {"interval-nesting"}, "eval-missing": {"interval-nesting", "eval-position"},
     "eval-extra": {"interval-nesting", "eval-position"},
-    "target-missed": {"interval-nesting", "time-order", "run-status", "clock-order"}, "run-status": {"interval-nesting"},
+    "target-missed": {"interval-nesting", "time-order", "run-status", "clock-order"},
+    "run-status": {"interval-nesting"},
     "folder-benchmark": {"benchmark-unknown"},
     "too-many-failures": {"benchmark-unknown", "log-empty", "log-dialect"},
 }
@@ -242,5 +243,6 @@ def _listed(finding: Finding, cause: Finding, scene: _Scene) -> bool:
 
 
 _RELATIONS: tuple[_Relation, ...] = (
-    _unreadable, _division, _computed, _same_input, _tensors, _needs_line, _outcome, _interval, _order, _derailed, _twice, _seen_by_both,
+    _unreadable, _division, _computed, _same_input, _tensors, _needs_line, _outcome, _interval, _order, _derailed,
+    _twice, _seen_by_both,
     _listed, _same_line, _same_key, _repeats)

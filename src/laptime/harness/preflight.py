@@ -63,6 +63,8 @@ def make_plan(rules: BenchmarkRules, config: Config, sizes: Sizes) -> Plan:
     names = numbers(config) | {name: value for name, value in vars_of(sizes).items() if value is not None}
     limits = [value for value in (sizes.limit_epochs, _limit(rules, names)) if value is not None]
     limit = Point(min(limits, default=HARNESS_LIMIT_EPOCHS), "epochs")
+    if sizes.limit_samples is not None:
+        limit = Point(sizes.limit_samples, "samples")
     return Plan(config.global_batch_size, limit, _cadence(rules.evaluations, names), sizes)
 
 

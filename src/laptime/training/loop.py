@@ -49,7 +49,7 @@ class Evaluation(Protocol):
 
 
 def nothing() -> None:
-    """The default `after_backward`."""
+    """The default `after_backward` and `after_step`."""
 
 
 @dataclass
@@ -60,6 +60,8 @@ class Supervised(Generic[M]):
     batches:    epoch (1-based) -> this rank's batches; called after the data door is open
     synthetic:  batches of every shape that training meets, without data
     after_backward: runs between the backward pass and the optimizer (batch-norm statistics, clipping)
+    after_step: runs after the optimizer (an average of weights)
+    companions: modules beside the model whose tensors steps change; part of the state
     """
 
     world: World
@@ -75,6 +77,8 @@ class Supervised(Generic[M]):
     hyperparameters: Mapping[str, Json]
     initialised: Sequence[str]
     after_backward: Callable[[], None] = nothing
+    after_step: Callable[[], None] = nothing
+    companions: Mapping[str, torch.nn.Module] = field(default_factory=dict)
     progress_every: int = 8
     _steps: Count = field(default_factory=Count)
 
@@ -84,7 +88,7 @@ class Supervised(Generic[M]):
         self._loss = torch.compile(self.loss) if self.speed.compile == "step" else self.loss
 
     def state(self) -> State:
-        return state_of(modules={"model": self.model}, optimizers={"optimizer": self.optimizer},
+        return state_of(modules={"model": self.model, **self.companions}, optimizers={"optimizer": self.optimizer},
                         counters={"steps": self._steps})
 
     def warm_up(self) -> None:
@@ -126,6 +130,7 @@ class Supervised(Generic[M]):
             total += loss.detach()
         self.after_backward()
         self.optimizer.step()
+        self.after_step()
         self.optimizer.zero_grad(set_to_none=True)
         self._steps.value += 1
         return total

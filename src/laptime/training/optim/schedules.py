@@ -7,7 +7,7 @@ warm-up has rate 0, as in the ResNet references.
 from dataclasses import dataclass
 from typing import Protocol
 
-from laptime.training.optim.momentum import Momentum
+import torch
 
 
 class Schedule(Protocol):
@@ -49,12 +49,19 @@ class Step:
         return self.base * (self.factors[passed - 1] if passed else 1.0)
 
 
+class Rated(Protocol):
+    """An optimizer whose learning rate is the 0-D tensor `rate`."""
+
+    @property
+    def rate(self) -> torch.Tensor: ...
+
+
 @dataclass(frozen=True)
 class Applied:
     """A `loop.Schedule`: writes the rate of a step into the optimizer, in place and without synchronisation."""
 
     schedule: Schedule
-    optimizer: Momentum
+    optimizer: Rated
 
     def apply(self, step: int) -> None:
         self.optimizer.rate.fill_(self.schedule.value(step))

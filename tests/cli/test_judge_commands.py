@@ -7,6 +7,8 @@ import pytest
 
 from laptime.cli.figure import Curve, Labels, bins, draw
 from laptime.errors import UserError
+from laptime.log.record import Record
+from laptime.log.write import LogWriter
 
 LABELS = Labels("Title of the figure", "accuracy", "epochs", "a note")
 CURVES = [Curve(((1, 0.3), (2, 0.6), (3, 0.8)), True), Curve(((1, 0.2), (2, 0.5), (3, 0.7)), False), Curve((), False)]
@@ -188,3 +190,22 @@ def test_bins_keep_few_values_apart_and_count_many_in_ranges():
     many = bins([float(value) for value in range(100)])
     assert len(many) == 20
     assert sum(many.values()) == 100
+
+
+def test_score_tells_the_energy_of_the_runs_that_count(run, folder):
+    path = folder((60, 61, 62, 63, 64))
+    for log in path.glob("result_*.txt"):
+        for node in range(2):
+            place = log.parent / "power" / log.stem
+            place.mkdir(parents=True, exist_ok=True)
+            with LogWriter(place / f"node_{node}.txt") as readings:
+                start = 1_700_000_000_000
+                readings.write(Record("power_measurement_start", None, start, "INTERVAL_START", {}))
+                for second in range(1, 101):
+                    readings.write(Record("power_reading", 100, start + 1000 * second, "POINT_IN_TIME", {}))
+                readings.write(Record("power_measurement_stop", None, start + 100_000, "INTERVAL_END", {}))
+    found = json.loads(run("score", path, "--json").out)[0]
+    factor = found["score"]["normalised_minutes"] / found["score"]["minutes"]
+    assert found["energy"]["mean_joules"] == pytest.approx(2 * 100 * 62 * 60 * factor)
+    assert found["energy"]["joules"][0] == pytest.approx(2 * 100 * 60 * 60)
+    assert "kWh) per run on average, from 2 nodes" in run("score", path).out

@@ -11,11 +11,13 @@ from laptime.cli.options import ANY_PATH, FILE, json_option, level_option, round
 from laptime.cli.terminal import Column, heading, say, say_json, table, width
 from laptime.cli.weights import WHY_NOT, parse_weights, summaries, summary_table
 from laptime.compliance.finding import Level, printable
+from laptime.compliance.power import Energy
 from laptime.compliance.reports.table import factor, scores_table, verdict
 from laptime.compliance.result import Result, RunVerdict, Score, judge_folder
 from laptime.config import SuitePath
 from laptime.errors import FINDINGS, FINE
 
+JOULES_PER_KWH = 3.6e6
 UNVERIFIED = "Unverified: measured and judged by this program alone, not reviewed by anybody else."
 
 
@@ -127,8 +129,20 @@ def story(result: Result, score: Score) -> list[str]:
         lines.append(f"Published times of this kind of benchmark are good to about {give_or_take(score)} either way.")
     if score.unused:
         lines.append(f"{plural(len(score.unused), 'run')} beyond what the round scores played no part.")
-    lines += [convergence_words(score), "", heading(f"Score: {decimals(score.normalised_minutes)} min"), UNVERIFIED]
-    return lines
+    lines.append(convergence_words(score))
+    if result.energy is not None:
+        lines.append(energy_words(result.energy))
+    return [*lines, "", heading(f"Score: {decimals(score.normalised_minutes)} min"), UNVERIFIED]
+
+
+def energy_words(energy: Energy) -> str:
+    """What the power readings beside the logs make of the runs that count."""
+    measured = f"{plural(energy.nodes, 'node')} and {energy.switches} switches" if energy.switches else \
+        plural(energy.nodes, "node")
+    if energy.mean_joules is None:
+        return f"Energy: none, the power readings of {measured} do not give one for every run that counts."
+    return (f"Energy: {energy.mean_joules:.6g} J ({energy.mean_joules / JOULES_PER_KWH:.3g} kWh) per run on average, "
+            f"from {measured}, over the same runs and times the same factor.")
 
 
 def mean_words(result: Result, score: Score) -> str:

@@ -96,7 +96,7 @@ def _values(run: Run, rule: KeyRule) -> Iterator[Finding]:
             continue
         words = violation(record, place)
         if words:
-            yield _finding(run, rule, f"{rule.key} {words}{_condition(rule)}", record.line, rule.severity)
+            yield _finding(run, rule, f"{rule.key} {words}{_condition(rule)}", record.line, _severity(run, rule))
         if rule.occurrences == "first" or rule.key.startswith("submission_"):
             return  # of these the official checker looks at the first only; later ones are found by their count
         fine = (record.value, record.metadata) if alike and not words else None

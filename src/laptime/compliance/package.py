@@ -190,14 +190,14 @@ def _excused(results: Sequence[Result], found: Submission, held: Mapping[Path, S
 
 def _power(found: Submission, round_: Round, level: Level, results: Sequence[Result]) -> Iterator[Finding]:
     """Power readings: their structure, and what stands in the way of an energy."""
-    minutes = {result.folder.path: tuple(run.minutes for run in result.runs) for result in results}
+    measured = {result.folder.path: result.energy for result in results}
     for held in found.benchmarks:
         rules = by_log_name(round_, tree.log_name(round_, held.benchmark))
         if not round_.package.power or rules is None or not held.logs:
             continue
         yield from power.check_power(held, level, rules.max_failures)
-        measured = power.energy(held, minutes[held.path]) if held.path in minutes and level == "rules" else None
-        yield from measured.findings if measured else ()
+        energy = measured.get(held.path) if level == "rules" else None
+        yield from energy.findings if energy else ()
 
 
 def _errors(findings: Iterable[Finding]) -> bool:

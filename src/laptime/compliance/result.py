@@ -12,7 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from laptime.compliance import causes, clock, folder, grammar, keys, numbering, order, scaling, scores, strict, tensors
+from laptime.compliance import (
+    causes,
+    clock,
+    folder,
+    grammar,
+    keys,
+    numbering,
+    order,
+    power,
+    scaling,
+    scores,
+    strict,
+    tensors,
+)
 from laptime.compliance import outcome as outcomes
 from laptime.compliance.finding import Finding, Level
 from laptime.compliance.parallel import in_order, processes_worth
@@ -74,6 +87,7 @@ class Result:
     findings: tuple[Finding, ...]
     score: Score | None
     rcp: RcpDecision | None = None  # the convergence check, also where there is no score; None: no run was judged
+    energy: power.Energy | None = None  # over the runs that the score keeps; None: no score or no readings
 
     @property
     def ok(self) -> bool:
@@ -85,7 +99,9 @@ class Result:
         return as_json(self, ok=self.ok, runs=[run.to_json() for run in self.runs],
                      findings=[finding.to_json() for finding in self.findings],
                      score=self.score.to_json() if self.score else None,
-                     rcp=as_json(self.rcp, max_speedup=self.rcp.max_speedup) if self.rcp else None)
+                     rcp=as_json(self.rcp, max_speedup=self.rcp.max_speedup) if self.rcp else None,
+                     energy=as_json(self.energy, findings=[finding.to_json() for finding in self.energy.findings])
+                     if self.energy else None)
 
 
 @dataclass(frozen=True)
@@ -223,7 +239,14 @@ def _result(found: ResultFolder, round_name: str | None, level: Level, suite: Su
     findings += _tolerance(found, runs, verdicts, rcp)
     failed = [place for place, verdict in enumerate(verdicts) if verdict.status != "converged"]
     findings = causes.hung(findings, [verdict.findings for verdict in verdicts], failed)
-    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score, rcp)
+    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score, rcp,
+                  _energy(found, verdicts, score))
+
+
+def _energy(found: ResultFolder, verdicts: Sequence[RunVerdict], score: Score | None) -> power.Energy | None:
+    minutes = [verdict.minutes for verdict in verdicts]
+    return power.energy(found, minutes, score.kept, score.normalised_minutes / score.minutes) \
+        if score and score.minutes else None
 
 
 def _read(path: Path) -> Log:

@@ -181,7 +181,7 @@ EDITS = {
     "no run_stop": (without("run_stop"), {"run_stop"}, True),
     "no status": (unlabelled("run_stop", "status"), {"run_stop", "run-status"}, True),
     "unknown status of run": (relabelled("run_stop", status="splendid"), {"run-status"}, False),
-    "no position": (unlabelled("eval_accuracy", "epoch_num"), {"eval_accuracy-position"}, True),
+    "no position": (unlabelled("eval_accuracy", "epoch_num"), {"eval_accuracy-closed-position"}, True),
     "block without count": (unlabelled("block_start", "epoch_count"), {"block_start"}, True),
     "target missed": (changed("eval_accuracy", last=True, value=0.7589), {"target-missed"}, True),
     "accuracy after the run": (moved("eval_accuracy", "run_stop", last=True), {"interval-nesting", "target-missed"},

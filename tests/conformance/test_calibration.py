@@ -33,8 +33,8 @@ def evaluations(run):
     return sum(1 for position, _ in run.curve if position <= run.units)
 
 
-def test_target_was_set_from_twenty_seeds_that_all_reach_it(references):
-    assert len({run.seed for run in references}) == len(references) >= 20
+def test_target_was_set_from_ten_seeds_or_more_that_all_reach_it(references):
+    assert len({run.seed for run in references}) == len(references) >= 10
     assert all(run.units is not None for run in references)
 
 
@@ -69,13 +69,14 @@ def test_no_shortcut_reaches_the_target(rules):
 
 
 def test_planted_faults_show(rules, table, references):
-    """At least four of five faults miss the target, or need more than the slowest sound run, in three of four seeds."""
+    """At least four of five faults miss the target, or need more than the slowest sound run: in both of two seeds, or
+    three of four."""
     slowest = max(run.units for run in references)
     faults = load(rules.name, "config").FAULTS
     shown = []
     for fault in faults:
         runs = [run for run in table if run.kind == fault]
-        assert len(runs) >= 4, fault
+        assert len(runs) >= 2, fault
         caught = sum(1 for run in runs if run.units is None or run.units > slowest)
         if caught / len(runs) >= 3 / 4:
             shown.append(fault)

@@ -306,3 +306,19 @@ def test_literal_line_passes_the_vocabulary_by_and_names_its_caller():
 
 def test_ranks_without_a_log_write_nowhere():
     assert Nowhere().write(Record("a", 1, 0)) is None
+
+
+def test_blocks_between_points_in_samples_are_counted_and_never_go_back_in_time():
+    """The second evaluation lies at the very end of an epoch; blocks follow one another all the same."""
+    journal, sink = journal_of(cadence=Cadence("samples", (50,), 50), limit=Point(300, "samples"))
+    journal.event(Epoch(At()))
+    for samples in (50, 100):
+        evaluated(journal, At(samples, 1))
+    journal.event(Epoch(At(100, 2)))
+    for samples in (150, 200):
+        evaluated(journal, At(samples, 2))
+    journal.finish(At(200, 2), converged=True)
+    assert [(key, metadata["first_epoch_num"]) for key, metadata in shown(sink, "block_start", "block_stop")] == [
+        (key, number) for number in (1, 2, 3, 4) for key in ("block_start", "block_stop")]
+    times = [record.time_ms for record in sink.records]
+    assert times == sorted(times)

@@ -172,3 +172,8 @@ def test_illegal_run_lists_every_violation_on_one_line():
 
 def test_numbers_are_the_numeric_settings_at_the_root():
     assert numbers(flight_of().config) == {"global_batch_size": 2048, "label_smoothing": 0.1, "evaluation_offset": 2}
+
+
+def test_limit_in_samples_goes_before_one_in_epochs(tmp_path):
+    flight = resolve(request_of(tmp_path))
+    assert make_plan(flight.rules, flight.config, Sizes(100, 10, 100, 9, limit_samples=250)).limit == Point(250, "samples")

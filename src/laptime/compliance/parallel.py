@@ -50,10 +50,19 @@ def in_order(work: Callable[[Item], Answer], items: Sequence[Item], weights: Seq
     """
     if processes <= 1 or len(items) <= 1:
         return list(_counted(_one_by_one(work, items), told))
+    answers = dict(_counted(as_they_come(work, items, weights, processes), told))
+    return [answers[place] for place in range(len(items))]
+
+
+def as_they_come(work: Callable[[Item], Answer], items: Sequence[Item], weights: Sequence[int],
+                 processes: int) -> Iterator[tuple[int, Answer]]:
+    """(place of an item, `work` of it) as soon as it is done, none kept. Arguments and errors as of `in_order`."""
+    if processes <= 1 or len(items) <= 1:
+        yield from enumerate(_one_by_one(work, items))
+        return
     turns = sorted(range(len(items)), key=lambda place: -weights[place])
     with _workers(work, min(processes, len(items))) as workers:
-        answers = dict(_counted(_handed_out(workers, items, turns), told))
-    return [answers[place] for place in range(len(items))]
+        yield from _handed_out(workers, items, turns)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from laptime.rules.load import by_log_name, load_round
 from laptime.rules.model import Round
 from laptime.scoring.rcp import RcpDecision
 
-__all__ = ["Result", "RunVerdict", "Score", "Status", "judge_folder", "judge_log"]
+__all__ = ["Result", "RunVerdict", "Score", "Status", "judge_folder", "judge_log", "judge_result"]
 
 BUILT_IN = SuitePath()
 Status = Literal["converged", "not converged", "invalid", "not judged"]
@@ -213,20 +213,33 @@ def _status(run: Run, found: outcomes.Outcome, findings: Sequence[Finding]) -> S
     return "converged" if converged else "not converged"
 
 
-def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath, alone: bool) -> Result:
-    """`alone`: there is no other result, so that what is wrong with this one is wrong with the request."""
+def judge_result(found: ResultFolder, *, round_name: str | None = None, level: Level = "rules",
+                 suite: SuitePath = BUILT_IN, alone: bool = False) -> tuple[Result, tuple[Run | None, ...]]:
+    """One result, and its logs as they were read, for whoever asks more of them than verdicts; None: not judged.
+
+    `alone`: there is no other result, so that what is wrong with this one is wrong with the request (UserError).
+    """
     logs = [_read(path) for path in found.logs]
     try:
         rounds = [load_round(name, suite) for name in rounds_of(logs, round_name)]
     except RoundUnknown as problem:
         if alone:
             raise
-        return _of_no_round(found, logs, problem)
+        return _of_no_round(found, logs, problem), (None,) * len(logs)
     names = [name for log, round_ in zip(logs, rounds, strict=True) if (name := _log_name(log, round_))]
     fallback = names[0] if names and found.benchmark not in rounds[0].suite else found.benchmark
     judged = [_judge(log, round_, round_name, fallback, level) for log, round_ in zip(logs, rounds, strict=True)]
     verdicts = tuple(each.verdict for each in judged)
-    runs = [each.run for each in judged if each.run is not None]
+    return _together(found, verdicts, [each.run for each in judged if each.run is not None]), \
+        tuple(each.run for each in judged)
+
+
+def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath, alone: bool) -> Result:
+    return judge_result(found, round_name=round_name, level=level, suite=suite, alone=alone)[0]
+
+
+def _together(found: ResultFolder, verdicts: tuple[RunVerdict, ...], runs: Sequence[Run]) -> Result:
+    """What the runs of a folder are worth together. `runs`: those that could be judged."""
     first = verdicts[0]
     if not runs:
         return Result(found, first.round, first.benchmark, "", verdicts, (), None)

@@ -39,6 +39,7 @@ class Journal:
         self._sink, self._round, self._rules, self._clock = sink, round_, rules, clock
         self._plan: Plan | None = None
         self._block: At | None = None  # where the open block began
+        self._blocks = 0  # begun so far
         self._epoch: int | None = None  # the open epoch
         self._evaluating: At | None = None
         self._paused: tuple[At, int] | None = None  # where and when the last evaluation inside an epoch ended
@@ -112,14 +113,16 @@ class Journal:
             self.point("eval_target", interval.low)
 
     def _open_block(self, at: At) -> None:
+        self._paused = None  # an evaluation at the very end of an epoch: the block begins with the next one
         if self._block is None:
-            self._block = at
+            self._block, self._blocks = at, self._blocks + 1
             self.start("block_start", self._block_metadata(at, length=True))
 
     def _resume(self, at: At) -> None:
         """Training went on inside an epoch after an evaluation: a block began where and when that ended."""
         if self._paused is not None and at.samples > self._paused[0].samples and self._block is None:
             self._block, stamp = self._paused
+            self._blocks += 1
             self.start("block_start", self._block_metadata(self._block, length=True), at_ms=stamp)
             self._paused = None
 
@@ -154,6 +157,8 @@ class Journal:
         if self._rules.position.key != "epoch_num":
             return self._position(at)
         metadata: dict[str, Json] = {"first_epoch_num": self._number(at.epoch)}
+        if self._plan is not None and self._plan.evaluations.unit == "samples":  # no whole epochs: blocks are counted
+            metadata["first_epoch_num"] = self._number(self._blocks)
         if length:
             metadata["epoch_count"] = self._block_epochs(at)
         return metadata

@@ -1,0 +1,441 @@
+"""The data path of RetinaNet: Open Images' tables -> annotations -> shards -> batches, and start weights."""
+
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from torch.nn import functional as F
+
+from laptime.config import override
+from laptime.errors import DataProblem, DataTouchedTooEarly
+from laptime.suite.retinanet import data, pretrain, published, scenes
+from laptime.suite.retinanet.config import full, smoke
+from laptime.suite.retinanet.convert import write_annotations
+from laptime.suite.retinanet.model import Backbone
+from laptime.suite.retinanet.reader import Pictures, Targets, padded_length, read_boxes, resized
+from laptime.training.data.shards import Shards
+from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.world import World
+from laptime.training.seeds import Seeds
+
+CPU = torch.device("cpu")
+ALONE = World(0, 1, CPU)
+SEEDS = Seeds(2024)
+
+
+def small(*changes):
+    return override(smoke(), ["data.train_images=24", "data.eval_images=10", "data.objects=3", "data.object_low=0.2",
+                              "data.object_high=0.4", "data.eval_batch_size=4", "global_batch_size=4", "pretrain.steps=0",
+                              *changes])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small generated data set without start weights."""
+    folder = tmp_path_factory.mktemp("retinanet")
+    data.generate(small(), folder, 7)
+    return folder
+
+
+@pytest.fixture
+def store(root):
+    opened = Store.open(root)
+    opened.unlock()
+    return opened
+
+
+def batches(store, config, epoch=1, seeds=SEEDS, world=ALONE):
+    return list(data.TrainBatches(store, config, seeds, world)(epoch))
+
+
+def joined(steps, field):
+    return torch.cat([getattr(micro, field) for step in steps for micro in step.micro])
+
+
+# ---------------------------------------------------------------- published layout
+
+
+def jpeg_of(size, seed, kind="JPEG"):
+    target = BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    Pillow.fromarray(pixels).resize(size, Pillow.Resampling.BICUBIC).save(target, kind)
+    return target.getvalue()
+
+
+CONTENT = {
+    "info": {"description": "three images, ids not in the order of names"},
+    "categories": [{"id": 1, "name": "Cat"}, {"id": 0, "name": "Ant"}, {"id": 2, "name": "Zebra"}],
+    "images": [{"id": 7, "file_name": "b.jpg", "height": 40, "width": 50}, {"id": 3, "file_name": "a.jpg", "height": 30, "width": 60},
+               {"id": 9, "file_name": "c.jpg", "height": 44, "width": 44}],
+    "annotations": [{"id": 1, "image_id": 7, "category_id": 2, "bbox": [-5, 10, 20.5, 40], "area": 820, "iscrowd": 0},
+                    {"id": 2, "image_id": 3, "category_id": 0, "bbox": [6, 3, 12, 15], "area": 180, "iscrowd": 1},
+                    {"id": 3, "image_id": 7, "category_id": 1, "bbox": [50, 0, 10, 10], "area": 100, "iscrowd": 0}],
+}
+
+
+def published_tree(folder, content=CONTENT):
+    """Both parts with the same three images, the last without boxes, and start weights with their right name."""
+    for part in ("train", "validation"):
+        (folder / part / "data").mkdir(parents=True)
+        (folder / part / "labels").mkdir()
+        for i, one in enumerate(content["images"]):
+            (folder / part / "data" / one["file_name"]).write_bytes(jpeg_of((one["width"], one["height"]), i))
+        (folder / part / "labels" / "openimages-mlperf.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    return with_weights(published_tree(tmp_path / "source"), monkeypatch)
+
+
+def with_weights(folder, monkeypatch):
+    """A source folder with start weights of the tiny backbone under the name that their checksum asks for."""
+    import hashlib
+
+    tensors = Backbone(small().model).state_dict() | {"fc.weight": torch.zeros(3, 3)}
+    torch.save(tensors, folder / "start.pth")
+    digest = hashlib.sha256((folder / "start.pth").read_bytes()).hexdigest()[:8]
+    (folder / "start.pth").rename(folder / f"start-{digest}.pth")
+    monkeypatch.setattr(pretrain, "PUBLISHED", f"start-{digest}.pth")
+    return folder
+
+
+def tree_config(*changes):
+    return small("data.train_images=3", "data.eval_images=3", "global_batch_size=2", *changes)
+
+
+def test_a_published_tree_becomes_batches(source, tmp_path):
+    data.prepare(tree_config(), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    assert dict(store.metadata.facts) == {"train_samples": 3, "eval_samples": 3, "classes": 3, "max_boxes": 2, "backbone": "backbone.pt"}
+    assert store.metadata.files["backbone.pt"].kind == "weights"
+    assert data.sizes(tree_config(), store.metadata).samples_per_epoch == 2
+    with pytest.raises(DataTouchedTooEarly):
+        read_boxes(store, "train", 3)
+    store.unlock()
+    pictures = Pictures(Shards(store, "train"), tree_config().data)
+    assert (pictures.heights.tolist(), pictures.widths.tolist()) == ([30, 40, 44], [60, 50, 44])  # in order of ids
+    (step,) = batches(store, tree_config("data.flip=false"))
+    assert step.global_size == 2
+    assert step.micro[0].images.shape == (2, 3, 64, 64)
+    assert step.micro[0].boxes.shape == (2, 8, 4)
+
+
+def test_packed_images_are_the_published_bytes(source, tmp_path):
+    data.prepare(tree_config(), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    assert list(Shards(store, "eval")) == [(source / "validation" / "data" / f"{name}.jpg").read_bytes() for name in "abc"]
+
+
+def test_boxes_are_cut_at_the_image_scaled_and_those_without_area_left_out(source, tmp_path):
+    data.prepare(tree_config(), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    pictures = Pictures(Shards(store, "train"), tree_config().data)
+    targets = Targets(read_boxes(store, "train", 3), pictures.heights, pictures.widths, 64)
+    boxes, labels = targets.batch(np.arange(3))
+    assert boxes[0, 0].tolist() == pytest.approx([6 * 64 / 60, 3 * 64 / 30, 18 * 64 / 60, 18 * 64 / 30])  # a group-of box trains
+    assert boxes[1, 0].tolist() == pytest.approx([0, 16, 15.5 * 64 / 50, 64])
+    assert labels.tolist() == [[0] + [-1] * 7, [2] + [-1] * 7, [-1] * 8]  # [50, 0, 10, 10] lies outside
+
+
+def edited(**changes):
+    return json.dumps(CONTENT | changes)
+
+
+def relabelled(first):
+    return edited(categories=[{"id": first + i, "name": str(i)} for i in range(3)],
+                  annotations=[one | {"category_id": one["category_id"] + first} for one in CONTENT["annotations"]])
+
+
+JSON = "train/labels/openimages-mlperf.json"
+
+
+@pytest.mark.parametrize(("damage", "name", "message"), [
+    (lambda p: p.unlink(), JSON, r"expected annotations at .*openimages-mlperf\.json, found no such file"),
+    (lambda p: p.write_text(edited()[:-60]), JSON, r"expected JSON in .*openimages-mlperf\.json"),
+    (lambda p: p.write_text("[]"), JSON, "expected a table of images, categories and annotations"),
+    (lambda p: p.write_text(edited(images=[{"id": 1}])), JSON, "as COCO has them in .*KeyError"),
+    (lambda p: p.write_text(edited(images=CONTENT["images"][:2])), JSON, r"expected 3 images in .*, found 2"),
+    (lambda p: p.write_text(edited(images=CONTENT["images"][1:])), JSON, "as COCO has them in .*KeyError"),  # box of no image
+    (lambda p: p.write_text(relabelled(1)), JSON, "expected categories numbered 0 to 2 in .*, found 3 from 1 to 3"),
+    (lambda p: p.write_text(edited(annotations=[CONTENT["annotations"][0] | {"category_id": 3}])), JSON, "expected category_id from 0 to 2 .* found 3"),
+    (lambda p: p.unlink(), "validation/data/b.jpg", r"expected an image at .*b\.jpg, found none"),
+    (lambda p: p.write_bytes(p.read_bytes()[:-40]), "train/data/a.jpg", r"a\.jpg is truncated"),
+    (lambda p: p.write_bytes(jpeg_of((20, 20), 1)), "train/data/a.jpg", r"expected 30 x 60 pixels in .*a\.jpg by its annotations, found 20 x 20"),
+])
+def test_damaged_source_is_named(source, tmp_path, damage, name, message):
+    damage(source / name)
+    with pytest.raises(DataProblem, match=message):
+        data.prepare(tree_config(), source, tmp_path / "data")
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_start_weights_must_be_there_with_their_checksum(source, tmp_path):
+    (weights,) = source.glob("*.pth")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    with pytest.raises(DataProblem, match=r"expected a SHA-256 that begins with [0-9a-f]{8} of .*start-"):
+        data.prepare(tree_config(), source, tmp_path / "data")
+    weights.unlink()
+    with pytest.raises(DataProblem, match=r"expected start weights of the backbone at .*start-.*found no such file"):
+        data.prepare(tree_config(), source, tmp_path / "data")
+
+
+def test_start_weights_of_another_network_are_refused(source, tmp_path):
+    with pytest.raises(DataProblem, match=r"expected 'conv1\.weight' of shape"):
+        data.prepare(tree_config("model.stem=4"), source, tmp_path / "data")
+    with pytest.raises(DataProblem, match=r"expected a tensor 'layer1\.1\.conv1\.weight' in"):
+        data.prepare(tree_config("model.blocks=2,1,1,1"), source, tmp_path / "data")
+
+
+def test_interrupted_reformat_continues_after_its_last_whole_shard(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "SHARD_SAMPLES", 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(published, "join_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            data.prepare(tree_config(), source, tmp_path / "data")
+    written = []
+    original = published.write_shard
+    monkeypatch.setattr(published, "write_shard", lambda root, part, number, samples: written.append((part, number)) or original(root, part, number, samples))
+    data.prepare(tree_config(), source, tmp_path / "data")
+    assert written == [("eval", 0), ("eval", 1), ("eval", 2)]
+    assert sorted(p.name for p in (tmp_path / "data").iterdir() if p.suffix not in (".shard", ".npy")) == ["backbone.pt", "manifest.json"]
+
+
+def test_damaged_prepared_boxes_are_named(root, tmp_path):
+    import shutil
+
+    shutil.copytree(root, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    path = tmp_path / "data" / "train.boxes.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    with pytest.raises(DataProblem, match=r"train\.boxes\.npy is missing or damaged"):
+        read_boxes(store, "train", 24)
+    path.write_bytes(content)
+    with pytest.raises(DataProblem, match="expected boxes of 3 images in their order"):
+        read_boxes(store, "train", 3)
+    np.save(path, np.zeros(3))
+    with pytest.raises(DataProblem, match="rows of another format"):
+        read_boxes(store, "train", 24)
+
+
+# ---------------------------------------------------------------- tables of Open Images
+
+
+def tables(folder, rows):
+    for name in ("data", "labels", "metadata"):
+        (folder / name).mkdir(parents=True)
+    (folder / "data" / "00aa.jpg").write_bytes(jpeg_of((50, 40), 0))
+    (folder / "data" / "0bbb.jpg").write_bytes(jpeg_of((20, 30), 1))
+    (folder / "metadata" / "image_ids.csv").write_text("ImageID,Subset\n0bbb,train\n00aa,train\n0ccc,train\n")
+    (folder / "metadata" / "classes.csv").write_text("/m/01,Ant\n/m/02,Bee\n/m/03,\"Cat, wild\"\n")
+    (folder / "labels" / "detections.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n" + rows)
+    (folder.parent / "classes.txt").write_text("Cat, wild\nAnt\n")
+    return folder
+
+
+def test_tables_become_annotations(tmp_path):
+    folder = tables(tmp_path / "train", "0bbb,/m/03,0.5,1,0,0.5,0\n00aa,/m/01,0,0.1,0.25,0.5,1\n00aa,/m/02,0,1,0,1,0\n0ccc,/m/01,0,1,0,1,0\n")
+    content = json.loads(write_annotations(folder, tmp_path / "classes.txt").read_text())
+    assert content["categories"] == [{"id": 0, "name": "Cat, wild"}, {"id": 1, "name": "Ant"}]
+    assert [(one["id"], one["file_name"], one["width"], one["height"]) for one in content["images"]] == [(1, "00aa.jpg", 50, 40), (2, "0bbb.jpg", 20, 30)]
+    assert [(one["image_id"], one["category_id"], one["bbox"], one["iscrowd"]) for one in content["annotations"]] == [
+        (2, 0, [10, 0, 10, 15], 0), (1, 1, [0, 10, 5, 10], 1)]  # no class in use: Bee; no file: 0ccc
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda f: (f / "labels" / "detections.csv").unlink(), r"expected a table at .*detections\.csv"),
+    (lambda f: (f / "labels" / "detections.csv").write_text("ImageID,LabelName\n"), "expected a column 'XMin'"),
+    (lambda f: (f / "labels" / "detections.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n00aa,/m/01,0.5\n"), r"detections\.csv:2, found fewer"),
+    (lambda f: (f / "labels" / "detections.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n00aa,/m/01,0,1,0,31,0\n"), r"expected YMax from 0 to 1 at .*detections\.csv:2, found '31'"),
+    (lambda f: (f / "metadata" / "classes.csv").write_text("/m/01,Ant\n"), "expected class 'Cat, wild' in"),
+    (lambda f: (f.parent / "classes.txt").unlink(), r"expected the names of the classes.*classes\.txt"),
+    (lambda f: (f.parent / "classes.txt").write_text("Ant\nAnt\n"), "different class names"),
+    (lambda f: (f / "data" / "00aa.jpg").write_bytes(b"no picture"), r"00aa\.jpg is not a readable JPEG"),
+    (lambda f: (f / "metadata" / "image_ids.csv").write_text("ImageID\n0ddd\n"), "expected images named in"),
+])
+def test_damaged_tables_are_named(tmp_path, damage, message):
+    folder = tables(tmp_path / "train", "")
+    damage(folder)
+    with pytest.raises(DataProblem, match=message):
+        write_annotations(folder, tmp_path / "classes.txt")
+
+
+# ---------------------------------------------------------------- generated scenes
+
+
+def test_scenes_depend_on_seed_and_index_only():
+    config = small().data
+    one, same, other = (scenes.scene(config, 3, 5, index) for index in (4, 4, 6))
+    assert one.objects == same.objects
+    assert np.array_equal(one.image, same.image)
+    assert one.image.shape != other.image.shape or not np.array_equal(one.image, other.image)
+
+
+def test_scenes_hold_every_class_groups_and_sometimes_nothing():
+    config = override(small(), ["data.image_low=64", "data.image_high=64"]).data
+    found = [scenes.scene(config, 6, 1, index) for index in range(400)]
+    objects = [one for made in found for one in made.objects]
+    counts = np.bincount([one.label for one in objects], minlength=6)
+    assert counts.min() > 30
+    assert counts[0] > counts[5]
+    assert 0.02 < np.mean([one.group for one in objects]) < 0.09
+    assert 2 <= sum(not made.objects for made in found) <= 30
+    assert all(0 <= one.left < one.right <= 64 and 0 <= one.top < one.bottom <= 64 for one in objects)
+
+
+def test_boxes_are_tight_around_what_was_drawn():
+    """The half-covered edge of a disc: as wide as its diameter."""
+    from laptime.training.data.synth.draw import Frame
+
+    frame = Frame.at(80, 80, y=40.0, x=30.0, size=10.0, degrees=0, reach=scenes.REACH)
+    edges = scenes._edges(frame, frame.covered(scenes.KINDS["disc"](frame)))
+    assert edges == (19, 29, 42, 52)  # 30 -+ 11.28, 40 -+ 11.28, pixel centres on whole numbers
+
+
+def test_generated_boxes_survive_the_whole_chain(root, store):
+    made = [scenes.scene(small().data, 3, 7, index) for index in range(24)]
+    names = sorted(range(24), key=lambda index: scenes.image_name(7, index))
+    boxes = read_boxes(store, "train", 24)
+    found = sorted((int(b["image"]), int(b["label"]), round(float(b["x"])), round(float(b["y"])), round(float(b["width"])), round(float(b["height"])), bool(b["crowd"])) for b in boxes)
+    expected = sorted((place, one.label, one.left, one.top, one.right - one.left, one.bottom - one.top, one.group)
+                      for place, index in enumerate(names) for one in made[index].objects)
+    assert found == expected
+
+
+def test_generating_again_gives_the_same_content(root, tmp_path):
+    data.generate(small(), tmp_path, 7)
+    one, other = Manifest.load(root), Manifest.load(tmp_path)
+    assert (one.content_hash, one.files) == (other.content_hash, other.files)
+
+
+def test_data_of_another_recipe_or_size_is_refused(root):
+    manifest = Manifest.load(root)
+    with pytest.raises(DataProblem, match="expected data made by"):
+        data.sizes(small("data.hardness=0.5"), manifest)
+    with pytest.raises(DataProblem, match=r"expected data\.train_images=25"):
+        data.sizes(small("data.train_images=25"), manifest)
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_resize_equals_the_definition():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    found = resized(image, 4)
+    for i in range(4):
+        for j in range(4):
+            y, x = max(0.0, (i + 0.5) * 5 / 4 - 0.5), max(0.0, (j + 0.5) * 7 / 4 - 0.5)
+            top, left = int(y), int(x)
+            below, right = min(top + 1, 4), min(left + 1, 6)
+            a, b = y - top, x - left
+            expected = ((1 - a) * ((1 - b) * image[top, left] + b * image[top, right]) + a * ((1 - b) * image[below, left] + b * image[below, right]))
+            assert found[i, j] == pytest.approx(expected, abs=1e-3)
+
+
+def test_images_are_normalised_like_the_reference(store):
+    pictures = Pictures(Shards(store, "eval"), small().data)
+    pixels = torch.from_numpy(pictures.decoded(0)).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in (full().data.mean, full().data.std))
+    expected = F.interpolate((pixels - mean) / std, (64, 64), mode="bilinear", align_corners=False)[0]
+    assert torch.allclose(torch.from_numpy(pictures[0]).permute(2, 0, 1), expected, atol=1e-5)
+
+
+def test_mirrored_images_have_mirrored_boxes(store):
+    """A picture and its boxes are mirrored together, about half of them, as the run's seed, epoch and sample say."""
+    plain, flipped = (joined(batches(store, small(f"data.flip={flip}")), "images") for flip in ("false", "true"))
+    boxes, moved = (joined(batches(store, small(f"data.flip={flip}")), "boxes") for flip in ("false", "true"))
+    turned = torch.tensor([not torch.equal(a, b) for a, b in zip(plain, flipped, strict=True)])
+    assert 4 < turned.sum() < 20
+    assert torch.equal(plain[turned].flip(3), flipped[turned])
+    expected = torch.stack([64 - boxes[..., 2], boxes[..., 1], 64 - boxes[..., 0], boxes[..., 3]], -1)
+    assert torch.equal(moved[turned], expected[turned])
+    assert torch.equal(moved[~turned], boxes[~turned])
+
+
+def test_the_planted_fault_mirrors_images_only(store):
+    sound, faulty = (joined(batches(store, small(f"data.mirror_boxes={value}")), "boxes") for value in ("true", "false"))
+    still = joined(batches(store, small("data.flip=false")), "boxes")
+    assert torch.equal(faulty, still)
+    assert not torch.equal(sound, still)
+
+
+def test_shuffled_labels_keep_their_frequencies(store):
+    sound, faulty = (joined(batches(store, small(f"data.shuffle_labels={value}")), "labels") for value in ("false", "true"))
+    assert torch.equal(sound.flatten().sort().values, faulty.flatten().sort().values)
+    assert not torch.equal(sound, faulty)
+
+
+def test_two_ranks_see_the_batch_of_one(store):
+    alone = batches(store, small())
+    pair = [batches(store, small(), world=World(rank, 2, CPU)) for rank in (0, 1)]
+    for whole, *halves in zip(alone, *pair, strict=True):
+        assert torch.equal(whole.micro[0].images, torch.cat([half.micro[0].images for half in halves]))
+
+
+def test_epochs_differ_in_order_and_a_seed_repeats_them(store):
+    first, again, second = (joined(batches(store, small(), epoch), "images") for epoch in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_evaluation_shows_every_sample_once_over_ranks(store):
+    seen = []
+    for rank in range(3):
+        for batch in data.EvalBatches(store, small(), World(rank, 3, CPU)):
+            assert batch.images.shape == (4, 3, 64, 64)
+            assert not batch.images[len(batch.samples):].any()
+            seen += batch.samples.tolist()
+    assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.parametrize(("count", "length"), [(0, 8), (8, 8), (9, 16), (16, 16), (700, 1024)])
+def test_boxes_are_padded_to_few_lengths(count, length):
+    assert padded_length(count) == length
+
+
+def test_synthetic_batches_have_every_length_and_the_real_shapes(store):
+    made = list(data.synthetic_batches(small(), ALONE, 20))
+    real = batches(store, small())[0].micro[0]
+    assert [step.micro[0].boxes.shape[1] for step in made] == [8, 16, 32]
+    for name in ("images", "boxes", "labels"):
+        one, other = getattr(made[0].micro[0], name), getattr(real, name)
+        assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+
+
+# ---------------------------------------------------------------- start weights
+
+
+def test_start_weights_are_trained_within_their_window_and_load(tmp_path):
+    config = small("pretrain.steps=6", "pretrain.images=60", "pretrain.accuracy_low=0")
+    accuracy = pretrain.train_backbone(config, tmp_path / "backbone.pt", 3)
+    backbone = Backbone(config.model)
+    pretrain.load_backbone(backbone, tmp_path / "backbone.pt")
+    assert 0 <= accuracy <= 1
+    assert backbone.bn1.running_mean.any()
+    assert not torch.equal(backbone.bn1.running_var, torch.ones(config.model.stem))
+    again = pretrain.train_backbone(config, tmp_path / "again.pt", 3)
+    assert again == accuracy
+    one, other = (torch.load(tmp_path / name) for name in ("backbone.pt", "again.pt"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_start_weights_outside_their_window_are_refused(tmp_path):
+    config = small("pretrain.steps=1", "pretrain.images=60", "pretrain.accuracy_low=0.999")
+    with pytest.raises(DataProblem, match=r"expected start weights of accuracy 0\.999 to 1, found"):
+        pretrain.train_backbone(config, tmp_path / "backbone.pt", 3)
+    assert not (tmp_path / "backbone.pt").exists()
+
+
+def test_a_file_that_holds_no_tensors_is_refused(tmp_path):
+    (tmp_path / "backbone.pt").write_bytes(b"nothing")
+    with pytest.raises(DataProblem, match=r"expected tensors at .*backbone\.pt"):
+        pretrain.load_backbone(Backbone(small().model), tmp_path / "backbone.pt")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from laptime.harness.calibration import CalibrationRun
 
 F = TypeVar("F", bound=Callable[..., object])
-COLUMNS = (Column("runs of"), Column("n", right=True), Column("to target"), Column("best value", right=True))
+COLUMNS = (Column("runs of"), Column("n", right=True), Column("to target"), Column("best value of each", right=True))
 SHORTCUT_COLUMNS = (Column("shortcut"), Column("value", right=True))
 
 
@@ -135,4 +135,5 @@ def _answer(runs: list["CalibrationRun"], as_json: bool) -> None:
 def _row(kind: str, runs: list["CalibrationRun"]) -> tuple[str, ...]:
     units = " ".join("never" if run.units is None else f"{run.units:g}"
                      for run in sorted(runs, key=lambda run: float("inf") if run.units is None else run.units))
-    return kind, str(len(runs)), units, f"{max(run.best for run in runs):.4f}"
+    values = sorted(run.best for run in runs)
+    return kind, str(len(runs)), units, f"{values[0]:.4f}" if len(runs) == 1 else f"{values[0]:.4f} to {values[-1]:.4f}"

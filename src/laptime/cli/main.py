@@ -17,7 +17,8 @@ from laptime.errors import FINE, INTERRUPTED, RUN_FAILED, WRONG_USE, UnknownName
 
 BROKEN_PIPE = 141  # as shells report SIGPIPE: whoever read the answer has seen enough
 LONGEST_LINE = 1000  # characters of a message
-EXTRAS = {"torch": "train", "numpy": "train", "simplejpeg": "train", "matplotlib": "plot", "transformers": "dev"}
+EXTRAS = {"torch": "train", "numpy": "train", "simplejpeg": "train", "matplotlib": "plot", "transformers": "dev",
+          "pyarrow": "parquet"}
 
 # In the order of the work: name -> (module, what it does). `laptime --help` shows this table and imports none of it.
 COMMANDS = {
@@ -30,6 +31,9 @@ COMMANDS = {
     "rcp": ("rcp", "Reference convergence points."),
     "runs": ("runs", "How many runs a score needs, from data."),
     "review": ("review", "A reviewer's report of a submission, and its objections."),
+    "ingest": ("ingest", "Put rounds, submissions and runs into one store of results."),
+    "results": ("results", "Tables of the results in a store, filtered."),
+    "query": ("query", "Ask a store of results, in SQL or by a question's name."),
     "plot": ("plot", "Draw accuracy against epochs for a folder of runs."),
     "bench": ("bench", "Measure overhead, start, training steps and data."),
     "doctor": ("doctor", "What this machine can run, and why not."),

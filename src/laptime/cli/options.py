@@ -38,6 +38,11 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(command)
 
 
+def store_option(command: F) -> F:
+    return click.option("--store", "store_file", type=FILE, default=Path("results.sqlite"), show_default=True,
+                        help="The file that holds the results.")(command)
+
+
 def _suite(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> SuitePath:
     if value is not None and not value.is_dir():
         raise click.BadParameter(f"expected a folder with benchmarks, found nothing at {value}", ctx, parameter)

@@ -170,11 +170,12 @@ def convergence_words(score: Score) -> str:
             f"less than {rcp.minimum_mean:.4g} would be more than luck. ")
     if not rcp.passed:
         return said + "Not passed: the runs did something else than the reference."
-    factor = rcp.factor if score.published_factor is None else score.published_factor
     if score.published_factor is not None:
-        return said + f"Passed. The time is multiplied by {factor:.4f}, the factor in scaling.json."
-    if factor > 1:
-        return said + f"Passed. As they needed less than the reference, their time is multiplied by {factor:.4f}."
+        return said + f"Passed. The time is multiplied by {score.factor:.4f}, the factor in scaling.json."
+    if score.factor > 1:
+        return said + f"Passed. As they needed less than the reference, their time is multiplied by {score.factor:.4f}."
+    if rcp.factor > 1:
+        return said + f"Passed; from v2.1 on the time would be multiplied by {rcp.factor:.4f}, here it stands as it is."
     return said + "Passed; the time stands as it is."
 
 

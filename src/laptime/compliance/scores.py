@@ -44,7 +44,8 @@ class Score:
     `unused`: runs outside the window, or beyond the first converged ones, that the round scores; `convergence_mean`:
     with the drops of the round; `samples_to_converge`: as public tables print it, without one run at each end;
     `interval95`: Student's t on the kept runs; `bootstrap95`: percentile bootstrap of the olympic mean of all runs;
-    `published_factor`: from scaling.json, where there is one; it then counts instead of the computed factor;
+    `published_factor`: from scaling.json, where there is one; `factor`: what the time is multiplied by: that one, else
+    the computed one in rounds that normalise (v2.1 on), else 1;
     `uncertainty`: relative, what MLCommons says of published times of this area.
     """
 
@@ -63,6 +64,7 @@ class Score:
     unused: tuple[int, ...] = ()
     samples_to_converge: float | None = None
     uncertainty: float | None = None
+    factor: float = 1.0
 
     def to_json(self) -> Mapping[str, Json]:
         return as_json(self, rcp=as_json(self.rcp, max_speedup=self.rcp.max_speedup))
@@ -93,13 +95,14 @@ def score(runs: Sequence[Run], verdicts: Sequence[Verdict], published: float | N
     decision = convergence_check([runs[place] for place in chosen] if len(runs) == len(verdicts) else runs, needed)
     kept = [times[chosen[place]] for place in middle.kept]
     finite = all(math.isfinite(times[place]) for place in chosen)
+    factor = published if published is not None else decision.factor if runs[0].round.normalised else 1.0
     return Score(
         minutes=middle.mean, kept=tuple(chosen[place] for place in middle.kept),
         dropped=tuple(chosen[place] for place in middle.dropped),
         unused=tuple(place for place in range(len(times)) if place not in chosen),
         convergence_mean=_mean_without(needed, rules.drop), samples_to_converge=_mean_without(needed, _EXTREMES),
         rcp=decision, published_factor=published,
-        normalised_minutes=middle.mean * (decision.factor if published is None else published),
+        normalised_minutes=middle.mean * factor, factor=factor,
         sd=sample_deviation(kept), variation=variation(kept), interval95=student_interval(kept),
         bootstrap95=bootstrap_interval([times[place] for place in chosen], rules.drop) if finite else None,
         unit=rules.convergence_unit, uncertainty=_uncertainty(runs[0]))

@@ -15,12 +15,12 @@ import orjson
 
 from laptime.config import Config, RunRequest, flat
 from laptime.errors import FINE, NOT_CONVERGED, Incomplete, UserError
-from laptime.harness.preflight import resolve
-from laptime.harness.preparation import Listener, prepare
+from laptime.harness.preflight import Preflight, resolve
+from laptime.harness.preparation import Listener, data_folder, prepare
 from laptime.harness.runset import Reporter, run_set
 from laptime.rules.model import BenchmarkRules, Interval
 from laptime.suite import load
-from laptime.training.data.store import Store
+from laptime.training.data.store import MANIFEST, Manifest, Store
 
 REFERENCE = "reference"
 TABLE = "calibration.csv"
@@ -141,6 +141,11 @@ def reached(curve: Sequence[tuple[float, float]], target: Interval) -> float | N
     return next((position for position, value in curve if target.contains(value)), None)
 
 
+def best(values: Sequence[float], target: Interval) -> float:
+    """The best of some values of a metric: the lowest where the target has no lower end, else the highest."""
+    return min(values) if target.low is None else max(values)
+
+
 def _free(rules: BenchmarkRules, config: Config) -> str:
     """The settings that a closed run may change, as the reference runs had them."""
     leaves = flat(config).items()
@@ -151,18 +156,29 @@ def _made(request: RunRequest, kind: str, reporter: Reporter) -> list[Calibratio
     outcome = run_set(request, reporter)
     if outcome.exit_code not in (FINE, NOT_CONVERGED):
         raise Incomplete(outcome.message, exit_code=outcome.exit_code, hint="Add --resume to go on.")
-    rules = resolve(request).rules
-    return [_read(path, kind, rules) for path in sorted(outcome.folder.glob("record_*.json"), key=_number)
+    flight = resolve(request)
+    epoch = _samples_per_epoch(flight)
+    return [_read(path, kind, flight.rules, epoch)
+            for path in sorted(outcome.folder.glob("record_*.json"), key=_number)
             if (outcome.folder / f"result_{_number(path)}.txt").exists()]
 
 
-def _read(path: Path, kind: str, rules: BenchmarkRules) -> CalibrationRun:
+def _samples_per_epoch(flight: Preflight) -> int | None:
+    """Of the prepared data, for positions that are fractions; None where there are none any more."""
+    root = data_folder(flight)
+    if not (root / MANIFEST).exists():
+        return None
+    return flight.benchmark.sizes(flight.config, Manifest.load(root)).samples_per_epoch
+
+
+def _read(path: Path, kind: str, rules: BenchmarkRules, samples_per_epoch: int | None) -> CalibrationRun:
     """A calibration run from its record. A round has one metric here: the first of its target."""
     record = orjson.loads(path.read_bytes())
     metric, target = next(iter(rules.target.items()))
-    curve = [(_position(one, rules), float(one["metrics"][metric])) for one in record["evaluations"]]
-    best = max(value for _, value in curve)
-    return CalibrationRun(rules.round, kind, int(record["seed"]), reached(curve, target), best, tuple(curve))
+    curve = [(_position(one | {"samples_per_epoch": samples_per_epoch}, rules), float(one["metrics"][metric]))
+             for one in record["evaluations"]]
+    return CalibrationRun(rules.round, kind, int(record["seed"]), reached(curve, target),
+                          best([value for _, value in curve], target), tuple(curve))
 
 
 def _row(row: Mapping[str, str]) -> CalibrationRun:
@@ -176,9 +192,9 @@ def _point(text: str) -> tuple[float, float]:
     return float(position), float(value)
 
 
-def _position(evaluation: Mapping[str, float], rules: BenchmarkRules) -> float:
-    names = {name: evaluation[name] for name in ("samples", "epoch")}
-    value = rules.position.value.value(names)
+def _position(evaluation: Mapping[str, float | None], rules: BenchmarkRules) -> float:
+    names = {name: evaluation[name] for name in ("samples", "epoch", "samples_per_epoch")}
+    value = rules.position.value.value({name: number for name, number in names.items() if number is not None})
     assert isinstance(value, int | float)
     return value
 

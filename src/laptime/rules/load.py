@@ -26,7 +26,7 @@ KINDS: tuple[Literal["official", "house"], ...] = ("official", "house")
 DIALECTS: tuple[Literal["mlp05", "mll", "mllog"], ...] = ("mlp05", "mll", "mllog")
 CLOCKS: tuple[Literal["from_data", "from_build"], ...] = ("from_data", "from_build")
 FIELDS = ("title", "kind", "dialect", "clock", "init_minutes", "divisions", "statuses", "suite", "first_epoch",
-          "seeds_required", "rcp_check", "window_scores", "lenient_scores", "strict_structure",
+          "seeds_required", "rcp_check", "normalised", "window_scores", "lenient_scores", "strict_structure",
           "has_checker", "remarks", "like")
 
 
@@ -112,6 +112,7 @@ def _round(name: str, suite: SuitePath) -> Round:
         first_epoch=file.integer("first_epoch"), seeds_required=file.flag("seeds_required"),
         rcp_check=file.flag("rcp_check"), window_scores=file.flag("window_scores", False),
         lenient_scores=file.flag("lenient_scores", False),
+        normalised=file.flag("normalised", True),
         strict_structure=file.flag("strict_structure", False), has_checker=file.flag("has_checker", True),
         remarks=file.texts("remarks", ()), benchmarks=_benchmarks(mapping, frame, suite),
         package=package_rules(Scope(name, like, round_names())),

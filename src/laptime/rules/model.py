@@ -251,6 +251,7 @@ class Round:
     benchmarks: Mapping[str, BenchmarkRules]  # by folder name; each is loaded when asked for
     has_checker: bool = True  # an official checker exists: on hyperparameters it decides where the text asks for more
     strict_structure: bool = False  # order and pairs of intervals are enforced, beyond what judging needs
+    normalised: bool = True  # published times of sets faster than the reference carry a factor
     window_scores: bool = False  # more runs than asked are scored by the median of windows
     lenient_scores: bool = False  # a run that converged is scored whatever else is wrong with its log
     remarks: tuple[str, ...] = ()  # conflicts between sources, and the side taken

@@ -153,7 +153,7 @@ def _facts(verdict: RunVerdict, rules: BenchmarkRules | None, level: Level, suit
     return LogFacts(
         path=log.path, digest=digest, rhythm=_rhythm(log.records),
         started_ms=start.time_ms if start else None, stopped_ms=stop.time_ms if stop else None,
-        times=_times(run, verdict), values=run.names,
+        times=times(run, verdict), values=run.names,
         seeds=tuple(dict.fromkeys(str(record.value) for record in run.of("seed") if record.value is not None)),
         positions=tuple(place for place in places if place is not None and math.isfinite(place)),
         files=tuple(sorted({str(record.metadata["file"]) for record in log.records if "file" in record.metadata})))
@@ -178,8 +178,8 @@ def _rhythm(records: Sequence[Record]) -> str:
     return hashlib.sha256("".join(steps).encode(errors="surrogatepass")).hexdigest()
 
 
-def _times(run: Run, verdict: RunVerdict) -> Times:
-    """Intervals that lie within the run; an evaluation inside a block is evaluation, not training."""
+def times(run: Run, verdict: RunVerdict) -> Times:
+    """Where the time of a run went: intervals within the run; an evaluation inside a block is not training."""
     start, stop = run.start(), run.stop()
     init = None if verdict.init_seconds is None else 1000 * verdict.init_seconds
     if start is None or stop is None or not start.time_ms <= stop.time_ms:

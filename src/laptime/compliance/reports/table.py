@@ -46,7 +46,7 @@ def factor(result: Result) -> float | None:
     score = result.score
     if score is None:
         return None
-    return score.rcp.factor if score.published_factor is None else score.published_factor
+    return score.factor
 
 
 def verdict(decision: RcpDecision | None) -> str:

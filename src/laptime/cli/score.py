@@ -175,7 +175,8 @@ def convergence_words(score: Score) -> str:
     if score.factor > 1:
         return said + f"Passed. As they needed less than the reference, their time is multiplied by {score.factor:.4f}."
     if rcp.factor > 1:
-        return said + f"Passed; from v2.1 on the time would be multiplied by {rcp.factor:.4f}, here it stands as it is."
+        return said + (f"Passed. This round does not normalise: the time stands as it is, though later rounds would "
+                       f"multiply it by {rcp.factor:.4f}.")
     return said + "Passed; the time stands as it is."
 
 

@@ -1,12 +1,13 @@
 """Embedding tables with many rows per lookup, all tables in one weight and one call: sums over bags of rows.
 
-Table k holds the rows starts[k] .. starts[k] + rows[k] - 1 of the flat weight; a sample looks up bags[k] rows of it, whose
-sum is its vector there. The gradient is sparse and has each row once: the lookups are grouped by row ahead of time
-(`grouped`, where the batch is made), and the sum over the bags that a row was looked up for is again a sum over a bag,
-of gradients. So neither pass forms one vector per lookup.
+Table k holds the rows starts[k] .. starts[k] + rows[k] - 1 of the flat weight; a sample looks up bags[k] rows of it,
+whose sum is its vector there. The gradient is sparse and has each row once: the lookups are grouped by row ahead of
+time (`grouped`, where the batch is made), and the sum over the bags that a row was looked up for is again a sum over a
+bag, of gradients. So neither pass forms one vector per lookup.
 
-Over several processes each table lives whole on one of them, which looks up the rows of every process's samples; the sums
-then change places (`distributed.exchange`). Legend: N samples, L lookups per sample, T tables, D width, U distinct rows.
+Over several processes each table lives whole on one of them, which looks up the rows of every process's samples; the
+sums then change places (`distributed.exchange`). Legend: N samples, L lookups per sample, T tables, D width, U
+distinct rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,7 +105,7 @@ def table_shares(rows: Sequence[int], bags: Sequence[int], processes: int) -> tu
     return tuple(tuple(sorted(own)) for own in shares)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _pooled(weight: torch.Tensor, lookups: Lookups, bag_starts: torch.Tensor) -> torch.Tensor:
     """(N, T, D). Outside compiled graphs: a sparse gradient cannot be traced."""
     samples, width = lookups.flat_NL.shape
@@ -121,7 +122,7 @@ class _Pool(torch.autograd.Function):
     """embedding_bag(sum) whose gradient is sparse with each row once."""
 
     @staticmethod
-    def forward(ctx, weight, flat, offsets, rows, bags, starts):  # type: ignore[no-untyped-def]
+    def forward(ctx, weight, flat, offsets, rows, bags, starts):  # type: ignore[no-untyped-def]  # noqa: PLR0917
         ctx.save_for_backward(rows, bags, starts)
         ctx.shape = weight.shape
         return F.embedding_bag(flat, weight, offsets, mode="sum")

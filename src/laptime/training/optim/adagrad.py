@@ -1,8 +1,8 @@
 """Adagrad (Duchi, Hazan, Singer 2011), per element: s <- s + g^2;  w <- w - lr g / (sqrt(s) + epsilon).
 
 Dense gradients update whole tensors. Sparse ones (row numbers and rows) update the rows they name and leave the others,
-which is the same: a row without a gradient has g = 0. Repeated rows are added up before they are squared. Sums exist from
-the start. There is neither weight decay nor a decay of the rate; groups say so with zeros, for the log.
+which is the same: a row without a gradient has g = 0. Repeated rows are added up before they are squared. Sums exist
+from the start. There is neither weight decay nor a decay of the rate; groups say so with zeros, for the log.
 """
 
 import torch
@@ -15,7 +15,8 @@ class Adagrad(torch.optim.Optimizer):
 
     def __init__(self, parameters: Parameters, *, learning_rate: float = 0.0, epsilon: float = 1e-8,
                  initial: float = 0.0, compiled: bool = False) -> None:
-        super().__init__(parameters, {"epsilon": epsilon, "initial": initial, "weight_decay": 0.0, "learning_rate_decay": 0.0})
+        super().__init__(parameters, {"epsilon": epsilon, "initial": initial,
+                                      "weight_decay": 0.0, "learning_rate_decay": 0.0})
         first: torch.Tensor = self.param_groups[0]["params"][0]
         self.rate = torch.tensor(learning_rate, dtype=first.dtype, device=first.device)
         for group in self.param_groups:
@@ -25,7 +26,11 @@ class Adagrad(torch.optim.Optimizer):
         self._dense = torch.compile(self.dense) if compiled else self.dense
 
     def dense(self, weights: Tensors, gradients: Tensors, sums: Tensors, epsilon: float) -> None:
-        """One step of whole tensors, in place."""
+        """One step of whole tensors, in place; on the CPU in one pass over memory instead of six."""
+        if weights[0].device.type == "cpu" and not torch.compiler.is_compiling():
+            torch._fused_adagrad_(weights, gradients, sums, [torch.ones(())] * len(weights), lr=self.rate.item(),
+                                  lr_decay=0.0, weight_decay=0.0, eps=epsilon, maximize=False)
+            return
         torch._foreach_addcmul_(sums, gradients, gradients)
         scales = torch._foreach_sqrt(sums)
         torch._foreach_add_(scales, epsilon)
@@ -55,7 +60,7 @@ class Adagrad(torch.optim.Optimizer):
 
 
 def _distinct(gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows in rising order and their values. Autograd forgets that a gradient had each row once: look before sorting."""
+    """Rows in rising order and their values. Autograd forgets that a gradient had each row once: look, then sort."""
     rows = gradient._indices()[0]
     if bool((rows[1:] > rows[:-1]).all()):
         return rows, gradient._values()

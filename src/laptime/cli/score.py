@@ -40,7 +40,8 @@ def command(*, paths: tuple[Path, ...], round_name: str | None, level: Level, cs
     """
     chosen = None if weights is None else parse_weights(weights)
     results = [result for path in paths for result in judge_folder(
-        path, round_name=round_name, level=level, suite=suite, progress=counter("scored {done} of {total} results"))]
+        path, round_name=round_name, level=level, suite=suite, energy=True,
+        progress=counter("scored {done} of {total} results"))]
     means = None if chosen is None else summaries(results, chosen)
     if csv_file:
         write_text(csv_file, scores_table(results))

@@ -89,7 +89,7 @@ def judge_packages(path: Path, *, round_name: str | None = None, level: Level = 
         return tuple(_report(each, ask, ()) for each in found)
     try:
         results = judge_folder(path, round_name=ask.round_name, level=level, suite=suite, processes=processes,
-                               progress=progress)
+                               progress=progress, energy=level == "rules")
     except UserError:  # a log that cannot be read, or that tells no round: found again, one result at a time
         return tuple(_report(each, ask, *_one_by_one(each, ask)) for each in found)
     return tuple(_report(each, ask, _within(results, each.home)) for each in found)
@@ -143,7 +143,7 @@ def _one_by_one(found: Submission, ask: _Ask) -> tuple[tuple[Result, ...], tuple
     for held in found.results:
         try:
             judged = judge_folder(held.path, round_name=ask.round_name, level=ask.level, suite=ask.suite,
-                                  processes=1)
+                                  processes=1, energy=ask.level == "rules")
             results += [result for result in judged if result.folder.path == held.path]
         except UserError as error:
             findings.append(catalogued("package-unreadable", f"expected logs that can be judged: {error}", held.path))

@@ -40,7 +40,7 @@ from laptime.rules.load import by_log_name, load_round
 from laptime.rules.model import Round
 from laptime.scoring.rcp import RcpDecision
 
-__all__ = ["Result", "RunVerdict", "Score", "Status", "judge_folder", "judge_log", "judge_result"]
+__all__ = ["Result", "RunVerdict", "Score", "Status", "energy_of", "judge_folder", "judge_log", "judge_result"]
 
 BUILT_IN = SuitePath()
 Status = Literal["converged", "not converged", "invalid", "not judged"]
@@ -87,7 +87,7 @@ class Result:
     findings: tuple[Finding, ...]
     score: Score | None
     rcp: RcpDecision | None = None  # the convergence check, also where there is no score; None: no run was judged
-    energy: power.Energy | None = None  # over the runs that the score keeps; None: no score or no readings
+    energy: power.Energy | None = None  # over the runs that the score keeps; None: not asked for, or no readings
 
     @property
     def ok(self) -> bool:
@@ -121,14 +121,15 @@ def judge_log(path: Path, *, round_name: str | None = None, level: Level = "rule
 
 def judge_folder(path: Path, *, round_name: str | None = None, level: Level = "rules",
                  suite: SuitePath = BUILT_IN, processes: int | None = None,
-                 progress: Callable[[int, int], None] | None = None) -> tuple[Result, ...]:
+                 progress: Callable[[int, int], None] | None = None, energy: bool = False) -> tuple[Result, ...]:
     """Every result at `path`: a log, a benchmark's or system's folder, a submission, a round. Raises UserError.
 
-    `processes`: as many work side by side; None: as many as pay. `progress`: called with (done, all) results.
+    `processes`: as many work side by side; None: as many as pay. `progress`: called with (done, all) results. `energy`:
+    power readings are read too; where there are any, they are more than the logs.
     """
     found = find_results(path)
     sizes = [(len(result.logs), sum(map(_size, result.logs))) for result in found]
-    work = partial(_result, round_name=round_name, level=level, suite=suite, alone=len(found) == 1)
+    work = partial(_result, round_name=round_name, level=level, suite=suite, alone=len(found) == 1, energy=energy)
     count = processes_worth(sizes) if processes is None else processes
     return tuple(in_order(work, found, [size for _, size in sizes], count,
                           progress and (lambda done: progress(done, len(found)))))
@@ -234,8 +235,17 @@ def judge_result(found: ResultFolder, *, round_name: str | None = None, level: L
         tuple(each.run for each in judged)
 
 
-def _result(found: ResultFolder, round_name: str | None, level: Level, suite: SuitePath, alone: bool) -> Result:
-    return judge_result(found, round_name=round_name, level=level, suite=suite, alone=alone)[0]
+def _result(found: ResultFolder, *, round_name: str | None, level: Level, suite: SuitePath, alone: bool,
+            energy: bool) -> Result:
+    result, _ = judge_result(found, round_name=round_name, level=level, suite=suite, alone=alone)
+    return replace(result, energy=energy_of(result)) if energy else result
+
+
+def energy_of(result: Result) -> power.Energy | None:
+    """What the power readings beside the logs make of the runs that the score keeps; None: no score or no readings."""
+    score = result.score
+    minutes = [run.minutes for run in result.runs]
+    return power.energy(result.folder, minutes, score.kept, score.factor) if score else None
 
 
 def _together(found: ResultFolder, verdicts: tuple[RunVerdict, ...], runs: Sequence[Run]) -> Result:
@@ -252,14 +262,7 @@ def _together(found: ResultFolder, verdicts: tuple[RunVerdict, ...], runs: Seque
     findings += _tolerance(found, runs, verdicts, rcp)
     failed = [place for place, verdict in enumerate(verdicts) if verdict.status != "converged"]
     findings = causes.hung(findings, [verdict.findings for verdict in verdicts], failed)
-    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score, rcp,
-                  _energy(found, verdicts, score))
-
-
-def _energy(found: ResultFolder, verdicts: Sequence[RunVerdict], score: Score | None) -> power.Energy | None:
-    minutes = [verdict.minutes for verdict in verdicts]
-    return power.energy(found, minutes, score.kept, score.normalised_minutes / score.minutes) \
-        if score and score.minutes else None
+    return Result(found, runs[0].round.name, runs[0].rules.name, runs[0].division, verdicts, findings, score, rcp)
 
 
 def _read(path: Path) -> Log:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from laptime.compliance.finding import Level, printable
 from laptime.compliance.parallel import as_they_come, processes_worth
-from laptime.compliance.result import judge_result
+from laptime.compliance.result import energy_of, judge_result
 from laptime.config import SuitePath
 from laptime.errors import UserError
 from laptime.layout import ResultFolder, description_of, find_results, rounds_in_path
@@ -168,8 +168,9 @@ def _work(item: _Item, ask: Ask) -> _Answer:
         now = fingerprint(item.found, ask)
         if now == item.known:
             return _Answer()
-        judged = judge_result(item.found, round_name=ask.round_name, level=ask.level, suite=ask.suite)
-        return _Answer(entry_rows(Known(item.key, now, ask.label, ask.level), *judged, ask.suite))
+        result, runs = judge_result(item.found, round_name=ask.round_name, level=ask.level, suite=ask.suite)
+        result = replace(result, energy=energy_of(result))
+        return _Answer(entry_rows(Known(item.key, now, ask.label, ask.level), result, runs, ask.suite))
     except UserError as error:
         return _Answer(problem=str(error))
     except Exception as error:

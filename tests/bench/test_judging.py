@@ -39,6 +39,7 @@ def test_a_round_is_measured_beside_the_official_checker(round_folder, monkeypat
     ours, theirs = (rows[what, "logs/s"].value for what in ("check and score v4.0", "official compliance check of v4.0"))
     assert rows["ours / official on v4.0", "x"].value == pytest.approx(ours / theirs, rel=0.5)
     assert 5 < rows["check and score v4.0, peak memory", "MiB"].value < 150
+    assert rows["official summarizer on v4.0", "logs/s"].note == "15 logs of acme"
 
 
 @pytest.mark.seconds

@@ -3,17 +3,20 @@
 Answers with a Cost as JSON. Reading of code and rules is part of judging a round; the start of Python is not.
 """
 
+import io
 import json
 import logging
 import os
 import re
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from laptime.compliance.result import judge_folder
@@ -25,9 +28,10 @@ PROC = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Task:
-    """Which judge, over which folder. The official one takes every `step`-th log from `first` on."""
+    """Which judge, over which folder. The official one takes every `step`-th log from `first` on; the official
+    summarizer takes one submitter's folder."""
 
-    judge: Literal["ours", "official"]
+    judge: Literal["ours", "official", "summarizer"]
     folder: str
     round_name: str
     processes: int = 1
@@ -51,7 +55,7 @@ def main(words: Sequence[str]) -> int:
     task = Task(**json.loads(words[0]))
     folder = Path(task.folder)
     cpu, start = _cpu(), time.perf_counter()
-    logs = _ours(folder, task) if task.judge == "ours" else _official(folder, task)
+    logs = {"ours": _ours, "official": _official, "summarizer": _summarizer}[task.judge](folder, task)
     wall, cpu = time.perf_counter() - start, _cpu() - cpu
     cost = Cost(len(logs), sum(log.stat().st_size for log in logs), cpu, wall, _peak_mib())
     sys.stdout.write(json.dumps(asdict(cost)))
@@ -93,6 +97,18 @@ def _official(folder: Path, task: Task) -> list[Path]:
             mlp_compliance.main(str(log), f"training_{ruleset}/common.yaml", checker)
         done.append(log)
     return done
+
+
+def _summarizer(folder: Path, task: Task) -> list[Path]:
+    """Scores of one submitter, from a copy: that tool rewrites scaling files. What it prints is not asked for."""
+    from mlperf_logging.result_summarizer.result_summarizer import summarize_results
+
+    logging.disable()
+    with TemporaryDirectory(prefix="laptime-bench-") as name, redirect_stdout(io.StringIO()):
+        copy = shutil.copytree(folder, Path(name) / folder.name)
+        with suppress(Exception):  # it ends with an error on some folders, after its work on the logs
+            summarize_results(str(copy), "training", f"{task.round_name.lstrip('v')}.0")
+    return [log for result in find_results(folder) for log in result.logs]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from laptime.bench.estimate import Estimate
 from laptime.bench.judged import MIB, Cost, Task
 from laptime.bench.row import Budget, Row, measured, skipped
 from laptime.errors import UserError
-from laptime.layout import rounds_in_path
+from laptime.layout import find_results, rounds_in_path
 from laptime.rules.load import round_names
 
 RATE = Budget(172, ">=")  # logs per CPU second: 1,717 logs in 10 s (docs/bench.md)
@@ -29,6 +29,7 @@ PEAK = Budget(150, "<=")  # MiB
 SPEEDUP = Budget(1.8, ">=")
 SAMPLED = 60  # the official checker takes every so-many-th log in each turn
 TURNS = 3
+LEAST_LOGS = 10  # of a submitter that the official summarizer is measured on
 
 
 def measure(rounds: tuple[Path, ...], *, quick: bool, tell: Callable[[str], None]) -> Iterator[Row]:
@@ -59,6 +60,7 @@ def _round(folder: Path, name: str, turns: int, step: int, tell: Callable[[str],
     yield measured("judge", what, "CPU s", estimate.mean([cost.cpu for cost in ours]))
     yield _exact(f"{what}, peak memory", "MiB", max(cost.peak_mib for cost in ours), PEAK)
     yield from _beside_official(name, rates, official, step)
+    yield from _beside_summarizer(folder, name, rates)
     yield _side_by_side(folder, name, ours)
 
 
@@ -74,6 +76,22 @@ def _beside_official(name: str, rates: list[float], official: list[Cost], step: 
                    note=sample)
     yield measured("judge", f"ours / official on {name}", "x", estimate.ratio(rates, theirs), RATIO,
                    note="ours also scores")
+
+
+def _beside_summarizer(folder: Path, name: str, rates: list[float]) -> Iterator[Row]:
+    """Its whole table would take minutes: the smallest submitter of some size stands for the round."""
+    sizes = {path: [log for result in find_results(path) for log in result.logs]
+             for path in sorted(folder.iterdir()) if (path / "results").is_dir()}
+    enough = {path: sum(log.stat().st_size for log in logs) for path, logs in sizes.items() if len(logs) >= LEAST_LOGS}
+    if find_spec("mlperf_logging") is None or not enough:
+        return
+    smallest = min(enough, key=lambda path: enough[path])
+    cost = _cost(Task("summarizer", str(smallest), name))
+    note = f"{cost.logs} logs of {smallest.name}"
+    rate = cost.logs / cost.cpu
+    yield measured("judge", f"official summarizer on {name}", "logs/s", Estimate(rate, rate, rate), note=note)
+    yield measured("judge", f"ours / official summarizer on {name}", "x", estimate.ratio(rates, [rate] * len(rates)),
+                   note="ours on the whole round")
 
 
 def _side_by_side(folder: Path, name: str, alone: list[Cost]) -> Row:

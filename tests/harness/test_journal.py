@@ -224,7 +224,7 @@ def test_second_round_has_blocks_and_no_statistics():
                          "run_stop"]
 
 
-@pytest.mark.parametrize(("round_name", "written"), [("v0.5", []), ("v1.0", []), ("v1.1", ["weights_initialization"]),
+@pytest.mark.parametrize(("round_name", "written"), [("v0.5", []), ("v0.7", []), ("v1.0", ["weights_initialization"]),
                                                      ("v2.1", ["weights_initialization"]), ("v3.0", [])])
 def test_initialised_tensors_are_logged_where_the_round_knows_them(round_name, written):
     journal, sink = journal_of(round_name)

@@ -1,12 +1,12 @@
 """The session: hyperparameters from live objects, golden losses, evaluation, validation, the official checker."""
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from judged import accepted, errors
 from played import played_log
 
 from laptime.benchmark import Context
@@ -151,29 +151,13 @@ def test_evaluations_of_the_full_preset_are_every_twentieth_of_an_epoch(batch, s
     assert step * batch / plan.sizes.samples_per_epoch == pytest.approx(0.05, abs=5e-5)
 
 
-def official_verdict(log, round_name):
-    """The official checker's verdict on a file, taken in this process."""
-    checker = pytest.importorskip("mlperf_logging.compliance_checker.mlp_compliance", reason="dev extra not installed")
-    ruleset = round_name.removeprefix("v") + ".0"
-    logging.disable(logging.CRITICAL)
-    try:
-        valid, *_ = checker.main(str(log), f"training_{ruleset}/common.yaml", checker.make_checker("training", ruleset, True, False))
-    except FileNotFoundError:
-        return None
-    finally:
-        logging.disable(logging.NOTSET)
-    return valid
-
-
 @pytest.mark.parametrize("round_name", ROUNDS)
 def test_official_checker_and_ours_accept_the_log_of_a_stand_in_session(tmp_path, round_name):
-    from laptime.compliance.result import judge_log
-
     path = tmp_path / "result_0.txt"
     assert played_log(path, "dlrm_dcnv2", round_name, fails=14, passes=0.80276).status == "converged"
-    assert official_verdict(path, round_name)
+    assert accepted(path, round_name)
     for level in ("official", "rules"):
-        assert [f.text() for f in judge_log(path, level=level).findings if f.severity == "error"] == []
+        assert errors(path, level=level) == []
     positions = [float(line.split('"epoch_num": ')[1].split("}")[0].split(",")[0]) for line in path.read_text().splitlines()
                  if '"key": "eval_accuracy"' in line]
     assert [round(position, 3) for position in positions] == [round(0.05 * i, 3) for i in range(1, 16)]

@@ -10,7 +10,6 @@ table as text, in the order that the ground truth counts in: the one file that i
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from pathlib import Path
 from laptime.errors import DataProblem
 from laptime.suite.resnet.config import ResNetConfig
 from laptime.training.data.jpeg import rgb_jpeg
+from laptime.training.data.reformat import begin, end
 from laptime.training.data.shards import Sample, finished_shard, forget_rows, join_index, write_shard
-from laptime.training.data.store import MANIFEST, Manifest, entries
+from laptime.training.data.store import Manifest, entries
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 SYNSETS = "synsets.txt"
-PROGRESS = "reformat.json"  # fingerprint of the reformat in progress; its shards may be reused
 SHARD_SAMPLES = 1280  # about the reference's 1024 training shards at full size
 READERS = 4  # threads that read and check source files
 
@@ -116,7 +115,7 @@ def reformat(config: ResNetConfig, source: Path, root: Path, *, name: str, gener
     """
     pictures = scan(config, source)
     fingerprint = pictures.fingerprint(source)
-    _begin(root, fingerprint)
+    begin(root, fingerprint)
     names = [*_part(root, "train", pictures.train), *_part(root, "eval", pictures.eval)]
     manifest = Manifest(
         name=name, generator=generator, content_hash=content_hash or fingerprint,
@@ -124,26 +123,8 @@ def reformat(config: ResNetConfig, source: Path, root: Path, *, name: str, gener
         files=entries(root, names))
     manifest.save(root)
     forget_rows(root)
-    (root / PROGRESS).unlink()
+    end(root)
     return manifest
-
-
-def _begin(root: Path, fingerprint: str) -> None:
-    """Make `root` ready: keep the whole shards of an interrupted reformat of the same source, remove all other data."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MANIFEST).unlink(missing_ok=True)
-    if not _same_reformat(root / PROGRESS, fingerprint):
-        for pattern in ("*.shard", "*.npy", "*.part"):
-            for path in root.glob(pattern):
-                path.unlink()
-    (root / PROGRESS).write_text(json.dumps({"source": fingerprint}) + "\n")
-
-
-def _same_reformat(path: Path, fingerprint: str) -> bool:
-    try:
-        return bool(json.loads(path.read_text()) == {"source": fingerprint})
-    except (OSError, ValueError):
-        return False
 
 
 def _part(root: Path, part: str, pictures: Sequence[Picture]) -> list[str]:

@@ -10,7 +10,6 @@ Prepared: shards of unchanged JPEG bytes (`training.data.shards`), images in ord
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +24,14 @@ from laptime.errors import DataProblem
 from laptime.suite.retinanet.config import RetinaNetConfig
 from laptime.suite.retinanet.convert import AGAIN, ANNOTATIONS, CLASSES, DETECTIONS, write_annotations
 from laptime.training.data.jpeg import rgb_jpeg
+from laptime.training.data.reformat import begin, end
 from laptime.training.data.shards import Sample, finished_shard, forget_rows, join_index, write_shard
-from laptime.training.data.store import MANIFEST, Manifest, entries
+from laptime.training.data.store import Manifest, entries
 
 BOX = np.dtype([("image", "<u4"), ("label", "<i4"), ("crowd", "u1"), ("x", "<f8"), ("y", "<f8"), ("width", "<f8"),
                 ("height", "<f8")])
 Boxes = NDArray[np.void]
 PARTS = {"train": "train", "eval": "validation"}  # our name -> published folder
-PROGRESS = "reformat.json"  # fingerprint of the reformat in progress; its shards may be reused
 SHARD_SAMPLES = 1024
 READERS = 4  # threads that read and check source files
 BACKBONE = "backbone.pt"
@@ -157,26 +156,8 @@ def reformat(config: RetinaNetConfig, source: Path, root: Path, *, name: str, ge
                         files=entries(root, names) | weights)
     manifest.save(root)
     forget_rows(root)
-    (root / PROGRESS).unlink()
+    end(root)
     return manifest
-
-
-def begin(root: Path, fingerprint: str) -> None:
-    """Make `root` ready: keep the whole shards of an interrupted reformat of the same source, remove all other data."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MANIFEST).unlink(missing_ok=True)
-    if not _same_reformat(root / PROGRESS, fingerprint):
-        for pattern in ("*.shard", "*.npy", "*.part"):
-            for path in root.glob(pattern):
-                path.unlink()
-    (root / PROGRESS).write_text(json.dumps({"source": fingerprint}) + "\n")
-
-
-def _same_reformat(path: Path, fingerprint: str) -> bool:
-    try:
-        return bool(json.loads(path.read_text()) == {"source": fingerprint})
-    except (OSError, ValueError):
-        return False
 
 
 def _write_part(root: Path, part: str, found: Part) -> list[str]:

@@ -21,11 +21,11 @@ from laptime.errors import DataProblem
 from laptime.suite.rnnt.audio import Pcm, read_audio
 from laptime.suite.rnnt.config import DataConfig, RNNTConfig
 from laptime.suite.rnnt.vocabulary import Tokenizer, train_tokenizer
+from laptime.training.data.reformat import begin, end
 from laptime.training.data.shards import Sample, finished_shard, forget_rows, join_index, write_shard
-from laptime.training.data.store import MANIFEST, Manifest, entries
+from laptime.training.data.store import Manifest, entries
 
 TRANSCRIPTS = "eval.transcripts.txt"
-PROGRESS = "reformat.json"  # fingerprint of the reformat in progress; its shards may be reused
 SHARD_UTTERANCES = 4096  # about 1.6 GB of training speech
 READERS = 4  # threads that decode source files
 _UNPACK = "Unpack the published archives into this folder again."
@@ -119,7 +119,7 @@ def reformat(config: RNNTConfig, source: Path, root: Path, *, name: str, generat
     found = scan(config.data, source)
     settings = f"{config.model.vocabulary} {config.data.max_duration}"
     fingerprint = found.fingerprint(source, settings)
-    _begin(root, fingerprint)
+    begin(root, fingerprint)
     tokenizer = train_tokenizer((one.text for one in found.train), config.model.vocabulary)
     limit = int(config.data.max_duration * config.data.sample_rate)
     with ThreadPoolExecutor(READERS) as readers:
@@ -134,23 +134,8 @@ def reformat(config: RNNTConfig, source: Path, root: Path, *, name: str, generat
         files=entries(root, [*train.files, *evaluation.files, TRANSCRIPTS]))
     manifest.save(root)
     forget_rows(root)
-    (root / PROGRESS).unlink()
+    end(root)
     return manifest
-
-
-def _begin(root: Path, fingerprint: str) -> None:
-    """Make `root` ready: keep the whole shards of an interrupted reformat of the same source, remove all other data."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MANIFEST).unlink(missing_ok=True)
-    try:
-        same = json.loads((root / PROGRESS).read_text()) == {"source": fingerprint}
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        for pattern in ("*.shard", "*.npy", "*.part"):
-            for path in root.glob(pattern):
-                path.unlink()
-    (root / PROGRESS).write_text(json.dumps({"source": fingerprint}) + "\n")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The logs of a stand-in session at the full preset, judged by the official checker in every round; presets; speech."""
 
-import logging
 
 import numpy as np
 import pytest
+from judged import accepted, errors
 from played import played_log
 
 from laptime.config import override
@@ -16,27 +16,13 @@ from laptime.suite.rnnt.speech import drawn, write_published
 ROUNDS = ["v1.0", "v1.1", "v2.0", "v2.1", "v3.0", "v3.1"]
 
 
-def official_verdict(log, round_name):
-    """The official checker's verdict on a file, taken in this process."""
-    checker = pytest.importorskip("mlperf_logging.compliance_checker.mlp_compliance", reason="dev extra not installed")
-    ruleset = round_name.removeprefix("v") + ".0"
-    logging.disable(logging.CRITICAL)
-    try:
-        valid, *_ = checker.main(str(log), f"training_{ruleset}/common.yaml", checker.make_checker("training", ruleset, True, False))
-    finally:
-        logging.disable(logging.NOTSET)
-    return valid
-
-
 @pytest.mark.parametrize("round_name", ROUNDS)
 def test_official_checker_and_ours_accept_the_log_of_a_stand_in_session(tmp_path, round_name):
-    from laptime.compliance.result import judge_log
-
     path = tmp_path / "result_0.txt"
     assert played_log(path, "rnnt", round_name, fails=40, passes=0.0579).status == "converged"
-    assert official_verdict(path, round_name)
+    assert accepted(path, round_name)
     for level in ("official", "rules"):
-        assert [f.text() for f in judge_log(path, level=level).findings if f.severity == "error"] == []
+        assert errors(path, level=level) == []
     assert path.read_text().count('"weights_initialization"') == (7 if round_name < "v3.0" else 0)
 
 
@@ -53,7 +39,7 @@ def test_closed_run_at_the_full_preset_with_another_value_does_not_start(tmp_pat
 def test_run_without_clipping_is_legal_and_says_infinity(tmp_path):
     path = tmp_path / "result_0.txt"
     played_log(path, "rnnt", "v3.1", ["optimizer.clip_norm=0"], passes=0.0579)
-    assert official_verdict(path, "v3.1")
+    assert accepted(path, "v3.1")
     assert '"opt_gradient_clip_norm", "value": Infinity' in path.read_text()
 
 

@@ -105,7 +105,7 @@ def test_a_file_name_that_holds_letters_of_another_name_is_no_point(pair):
     mine, other = pair
     log = mine / "results/box/resnet/result_0.txt"
     log.unlink()
-    write_run(log, submitter="acme", seed=1, file="/work/globexample/globex.py")
+    write_run(log, submitter="acme", seed=1, file="/opt/globexample/globex.py")
     assert review(mine, [other]).points == ()
 
 

@@ -53,7 +53,7 @@ class ScheduleConfig:
 class DataConfig:
     """Samples of at most `length` tokens, at most `predictions` of them masked; `checksums`: "file=MD5" of sources."""
 
-    train_samples: int = 156725653  # `train_samples` of published logs
+    train_samples: int = 156725653  # no source at hand confirms it: preparing the data counts and says if it differs
     eval_samples: int = 10000
     length: int = 512
     predictions: int = 76

@@ -20,6 +20,7 @@ from laptime.suite.bert.instances import Document, Instance, Vocabulary, instanc
 from laptime.suite.bert.start import trained
 from laptime.suite.bert.wordpiece import WordPiece, learnt
 from laptime.training.data import tf_checkpoint
+from laptime.training.data.described import GENERATED
 from laptime.training.data.synth.draw import Stream
 from laptime.training.data.synth.text import article
 from laptime.training.data.tfrecord import example, write_records
@@ -38,7 +39,7 @@ def generate(config: BertConfig, root: Path, seed: int) -> None:
     with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as name:
         folder = Path(name)
         content_hash, accuracy = write_published(config, folder, seed)
-        published.reformat(config, folder, root, name=NAME + published.GENERATED, generator=published.recipe(config),
+        published.reformat(config, folder, root, name=NAME + GENERATED, generator=published.recipe(config),
                            facts={"start_accuracy": accuracy}, content_hash=content_hash)
 
 

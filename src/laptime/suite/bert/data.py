@@ -15,8 +15,9 @@ from laptime.errors import DataProblem
 from laptime.events import Sizes
 from laptime.suite.bert.config import BertConfig
 from laptime.suite.bert.instances import Instance
-from laptime.suite.bert.published import GENERATED, recipe, reformat
+from laptime.suite.bert.published import recipe, reformat
 from laptime.suite.bert.samples import Arrays, Columns, Micro, collated, columns_of, encoded, loss_weights, micro
+from laptime.training.data.described import Count, check_described
 from laptime.training.data.packing import Packing, by_length
 from laptime.training.data.prefetch import prefetched
 from laptime.training.data.sampler import Indices, Spread, epoch_order
@@ -47,15 +48,10 @@ def sizes(config: BertConfig, manifest: Manifest) -> Sizes:
     Raises DataProblem when the data set is not the one that the configuration describes.
     """
     data = config.data
-    for setting, expected in (("data.train_samples", data.train_samples), ("data.eval_samples", data.eval_samples),
-                              ("model.vocabulary", config.model.vocabulary), ("data.length", data.length)):
-        found = manifest.count(setting.partition(".")[2])
-        if expected != found:
-            raise DataProblem(f"expected {setting}={expected} by the configuration, found {found} in '{manifest.name}'",
-                              hint="Make the data for this configuration with `laptime prepare --force`.")
-    if manifest.name.endswith(GENERATED) and manifest.generator != recipe(config):
-        raise DataProblem(f"expected data made by '{recipe(config)}', found '{manifest.generator}'",
-                          hint="Make the data for this configuration with `laptime prepare --force`.")
+    expected = {"data.train_samples": data.train_samples, "data.eval_samples": data.eval_samples,
+                "model.vocabulary": config.model.vocabulary, "data.length": data.length}
+    check_described(manifest, (Count(setting, count, manifest.count(setting.partition(".")[2]))
+                               for setting, count in expected.items()), recipe(config))
     batch = config.global_batch_size
     if batch > data.train_samples:
         raise DataProblem(f"expected a global batch of {batch} samples, found {data.train_samples} for training",

@@ -37,7 +37,6 @@ VOCABULARY = "vocab.txt"
 CHECKPOINT = "tf1_ckpt/model.ckpt-28252"
 TRAIN, EVAL = "tfrecord", "eval_10k"
 START = "start.pt"  # of the prepared data set: the weights of the checkpoint under their reference names
-GENERATED = "-generated"  # end of the name of a data set that was written by us
 AGAIN = "Download the published files into this folder again."
 TOKENS = ("input_ids", "input_mask", "segment_ids")
 MASKED = ("masked_lm_positions", "masked_lm_ids", "masked_lm_weights")

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from laptime.errors import DataProblem
 from laptime.events import Sizes
 from laptime.suite.dlrm_dcnv2.clicks import GENERATOR, write_published
 from laptime.suite.dlrm_dcnv2.config import DLRMConfig
 from laptime.suite.dlrm_dcnv2.published import facts, reformat
 from laptime.suite.dlrm_dcnv2.reader import Clicks, open_day
+from laptime.training.data.described import GENERATED, Count, check_described
 from laptime.training.data.prefetch import prefetched
 from laptime.training.data.sampler import Spread
 from laptime.training.data.store import Manifest, Store
@@ -32,7 +32,6 @@ from laptime.training.nn.embedding_tables import Grouping, Lookups, grouped, sta
 from laptime.training.seeds import Seeds
 
 NAME = "criteo-multi-hot"
-GENERATED = "-generated"  # end of the name of a data set that was drawn
 AHEAD = 3  # batches made before they are asked for
 UNPACKED = "published-"  # prefix of the folder that generated files pass through
 SHUFFLED_LABELS_KEY = 20232023  # of the fixed permutation of the planted fault
@@ -78,18 +77,11 @@ def recipe(config: DLRMConfig) -> str:
 
 def sizes(config: DLRMConfig, manifest: Manifest) -> Sizes:
     """Sample counts; one pass is all there is. Raises DataProblem for data of another configuration."""
-    for name, expected in facts(config).items():
-        if manifest.count(name) != expected:
-            raise DataProblem(f"expected {name}={expected} by the configuration, found {manifest.count(name)} in "
-                              f"'{manifest.name}'", hint=_REMAKE)
-    if manifest.name.endswith(GENERATED) and manifest.generator != recipe(config):
-        raise DataProblem(f"expected data made by '{recipe(config)}', found '{manifest.generator}'", hint=_REMAKE)
+    check_described(manifest, (Count(name, expected, manifest.count(name)) for name, expected in facts(config).items()),
+                    recipe(config))
     data = config.data
     whole = data.train_samples // config.global_batch_size * config.global_batch_size
     return Sizes(data.train_samples, data.eval_samples, whole, limit_samples=whole)
-
-
-_REMAKE = "Make the data for this configuration with `laptime prepare --force`."
 
 
 @dataclass

@@ -24,6 +24,7 @@ from laptime.suite.resnet.config import ResNetConfig
 from laptime.suite.resnet.published import reformat
 from laptime.suite.resnet.reader import Pictures, Renderer, empty_images, eval_axes, renderer, train_axes
 from laptime.suite.resnet.shapes import GENERATOR, write_published
+from laptime.training.data.described import GENERATED, Count, check_described
 from laptime.training.data.prefetch import prefetched
 from laptime.training.data.sampler import Draws, Indices, Spread, epoch_order, rank_slice
 from laptime.training.data.shards import Shards
@@ -34,7 +35,6 @@ from laptime.training.loop import Batch
 from laptime.training.seeds import Seeds
 
 NAME = "ilsvrc2012"
-GENERATED = "-generated"  # end of the name of a data set that was drawn
 AHEAD = 3  # batches made before they are asked for
 UNPACKED = "published-"  # prefix of the folder that generated files pass through
 SHUFFLED_LABELS_KEY = 20122012  # of the fixed permutation of the planted fault
@@ -82,15 +82,9 @@ def sizes(config: ResNetConfig, manifest: Manifest) -> Sizes:
     Raises DataProblem when the data set is not the one that the configuration describes.
     """
     train, evaluation = manifest.count("train_samples"), manifest.count("eval_samples")
-    for setting, expected, found in (("data.train_images", config.data.train_images, train),
-                                     ("data.eval_images", config.data.eval_images, evaluation),
-                                     ("model.classes", config.model.classes, manifest.count("classes"))):
-        if expected != found:
-            raise DataProblem(f"expected {setting}={expected} by the configuration, found {found} in '{manifest.name}'",
-                              hint="Make the data for this configuration with `laptime prepare --force`.")
-    if manifest.name.endswith(GENERATED) and manifest.generator != recipe(config):
-        raise DataProblem(f"expected data made by '{recipe(config)}', found '{manifest.generator}'",
-                          hint="Make the data for this configuration with `laptime prepare --force`.")
+    check_described(manifest, (Count("data.train_images", config.data.train_images, train),
+                               Count("data.eval_images", config.data.eval_images, evaluation),
+                               Count("model.classes", config.model.classes, manifest.count("classes"))), recipe(config))
     per_epoch = steps_per_epoch(config, manifest) * config.global_batch_size
     return Sizes(train, evaluation, per_epoch, limit_epochs=config.schedule.train_epochs)
 

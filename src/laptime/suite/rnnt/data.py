@@ -37,6 +37,7 @@ from laptime.suite.rnnt.reader import (
 )
 from laptime.suite.rnnt.speech import GENERATOR, write_published
 from laptime.training.data.buckets import bucketed_order
+from laptime.training.data.described import GENERATED, Count, check_described
 from laptime.training.data.prefetch import prefetched
 from laptime.training.data.sampler import Draws, Indices, Spread, rank_slice
 from laptime.training.data.shards import Shards
@@ -49,7 +50,6 @@ from laptime.training.seeds import Seeds
 from laptime.training.speed import Precision, resolve
 
 NAME = "librispeech"
-GENERATED = "-generated"  # end of the name of a data set that was drawn
 AHEAD = 3  # batches made before they are asked for
 T = TypeVar("T")
 
@@ -95,15 +95,9 @@ def sizes(config: RNNTConfig, manifest: Manifest) -> Sizes:
     Raises DataProblem when the data set is not the one that the configuration describes.
     """
     evaluation, longest = manifest.count("eval_samples"), manifest.facts.get("max_duration")
-    for setting, expected, found in (("data.eval_utterances", config.data.eval_utterances, evaluation),
-                                     ("model.vocabulary", config.model.vocabulary, manifest.count("vocabulary")),
-                                     ("data.max_duration", config.data.max_duration, longest)):
-        if expected != found:
-            raise DataProblem(f"expected {setting}={expected} by the configuration, found {found} in '{manifest.name}'",
-                              hint="Make the data for this configuration with `laptime prepare --force`.")
-    if manifest.name.endswith(GENERATED) and manifest.generator != recipe(config):
-        raise DataProblem(f"expected data made by '{recipe(config)}', found '{manifest.generator}'",
-                          hint="Make the data for this configuration with `laptime prepare --force`.")
+    check_described(manifest, (Count("data.eval_utterances", config.data.eval_utterances, evaluation),
+                               Count("model.vocabulary", config.model.vocabulary, manifest.count("vocabulary")),
+                               Count("data.max_duration", config.data.max_duration, longest)), recipe(config))
     kept = steps_per_epoch(config, manifest) * config.global_batch_size
     return Sizes(kept, evaluation, kept, limit_epochs=config.schedule.train_epochs)
 

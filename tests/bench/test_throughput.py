@@ -15,6 +15,7 @@ from laptime.bench.throughput import QUICK, THOROUGH, Bench, Effort, mark_of
 from laptime.config import override
 from laptime.errors import UnknownName, UserError
 from laptime.suite import folders
+from laptime.training.data.store import Store
 from laptime.training.distributed.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -108,6 +109,17 @@ def test_every_peer_file_keeps_the_contract(name):
     for make in comparison.CASES.values():
         for device in ("cpu", "cuda"):
             assert make(torch.device(device)).global_batch_size > 0
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("name", [one.name for one in subjects()])
+def test_every_feed_makes_its_data(name, tmp_path):
+    subject = subjects((name,))[0]
+    for number, make in enumerate(subject.comparison.FEEDS.values()):
+        config = make(64)
+        subject.benchmark.generate(config, tmp_path / str(number), 1)
+        sizes = subject.benchmark.sizes(config, Store.open(tmp_path / str(number)).metadata)
+        assert sizes.train_samples is None or sizes.train_samples >= config.global_batch_size
 
 
 def test_samples_per_core_count_processor_time_not_waiting():

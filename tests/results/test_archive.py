@@ -65,11 +65,18 @@ def test_member_below_a_link_is_not_written_through_it(tmp_path):
         assert not list(outside.iterdir())
 
 
-def test_only_what_the_store_reads_is_unpacked(tmp_path):
+def test_what_the_store_does_not_read_is_there_without_content(tmp_path):
     names = ["a/results/b/c/result_0.txt", "a/systems/b.json", "a/benchmarks/c/train.py", "a/results/b/c/power/result_0/node_0.txt"]
-    with unpacked(packed(tmp_path / "x.tar", [(name, b"x") for name in names])) as folder:
-        assert sorted(found.relative_to(folder).as_posix() for found in folder.rglob("*") if found.is_file()) == sorted(
-            names[:2] + names[3:])
+    with unpacked(packed(tmp_path / "x.tar", [(name, b"x" * 3) for name in names])) as folder:
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {name: b"\0\0\0" if name.endswith(".py") else b"xxx" for name in names}
+
+
+def test_files_without_content_are_few_and_not_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_MOST_EMPTY", 2)
+    monkeypatch.setattr(archive, "_LARGEST_EMPTY", 5)
+    with unpacked(packed(tmp_path / "x.tar", [(f"a/{name}.py", b"x" * 9) for name in "bcde"])) as folder:
+        assert sorted(path.stat().st_size for path in folder.rglob("*") if path.is_file()) == [5, 5]
 
 
 def test_too_large_an_archive_is_refused(tmp_path, monkeypatch):

@@ -84,6 +84,27 @@ def test_killed_ingest_repeated_gives_the_same_store(tmp_path):
     assert digest(halved) == digest(whole)
 
 
+@pytest.mark.seconds
+def test_ingest_killed_at_any_moment_and_repeated_gives_the_same_store(tmp_path):
+    """With workers, from outside, at moments spread over the whole work: before the store exists, between, at the end."""
+    top, whole = write_round(tmp_path), tmp_path / "whole.sqlite"
+    code = "import sys; from pathlib import Path; from laptime.results.ingest import ingest; " \
+           "print(flush=True); ingest([Path(sys.argv[1])], Path(sys.argv[2]), processes=2)"
+    ingest([top], whole, processes=1)
+    halved, killed = tmp_path / "halved.sqlite", 0
+    for tenths in (0, 0.3, 0.8, 1.5, 2.5, 4):
+        with subprocess.Popen([sys.executable, "-c", code, str(top), str(halved)], stdout=subprocess.PIPE) as one:
+            one.stdout.readline()  # the program is loaded
+            try:
+                one.wait(tenths / 10)
+            except subprocess.TimeoutExpired:
+                one.send_signal(signal.SIGKILL)
+        killed += one.returncode == -signal.SIGKILL
+    assert killed
+    ingest([top], halved, processes=1)
+    assert digest(halved) == digest(whole)
+
+
 def test_entry_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, monkeypatch):
     top, file = write_round(tmp_path), tmp_path / "results.sqlite"
     insert = store._insert

@@ -6,6 +6,7 @@ from public_rounds import expected_rows, whole_round
 from laptime.results import store
 from laptime.results.ingest import ingest
 from laptime.results.query import ask, ask_question
+from laptime.rules.load import load_round
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,28 @@ def test_scores_of_the_first_round_are_those_expected(file):
     for row in wanted:
         assert found[row["dir"]] == pytest.approx(float(row["score_minutes"]), abs=MINUTES), row
     assert len(wanted) == 35
+
+
+@pytest.mark.parametrize("name", ["v2.0", "v4.0", "v5.0"])
+def test_reference_points_are_those_of_the_official_tool(file, name):
+    """Mean, deviation, least mean (which that tool finds by search, before any slack), and whether pruning keeps it."""
+    found = {row[:2]: row[2:] for row in ask(
+        file, "SELECT log_name, p.name, mean, deviation, minimum, used, benchmark FROM reference_points AS p "
+              "WHERE round = :round", {"round": name}).rows}
+    wanted = expected_rows(f"rcp_reference_{name}.csv.gz")
+    for row in wanted:
+        mean, deviation, minimum, used, benchmark = found[row["benchmark"], row["rcp"]]
+        slack = load_round(name).benchmarks[benchmark].convergence_slack.get("checker", 0.0)
+        assert (mean, deviation) == pytest.approx((float(row["mean"]), float(row["stdev"])), rel=1e-9), row
+        assert minimum + slack == pytest.approx(float(row["min_epochs"]), rel=1e-4), row
+        assert bool(used) == (row["kept_after_pruning"] == "True"), row
+    assert len(wanted) >= 40
+
+
+def test_submissions_have_findings_of_their_own(file):
+    ((count, submissions),) = ask(file, "SELECT count(*), count(DISTINCT package) FROM all_findings WHERE package IS NOT NULL").rows
+    assert count > 500
+    assert submissions > 70
 
 
 def test_second_ingest_changes_nothing(file):

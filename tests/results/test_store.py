@@ -20,7 +20,7 @@ def test_new_store_has_every_table(tmp_path):
 def test_changed_schema_has_another_version():
     """Who changes a table changes store.VERSION, then this number: stores of before are then refused with a reason."""
     tables = "".join(re.sub(r"\s*--.*", "", statement) for statement in store._statements("schema.sql"))
-    assert (store.VERSION, hashlib.sha256(tables.encode()).hexdigest()[:8]) == (1, "f572ff01")
+    assert (store.VERSION, hashlib.sha256(tables.encode()).hexdigest()[:8]) == (2, "9e591533")
 
 
 def test_store_of_another_version_is_refused_with_what_to_do(tmp_path):

@@ -1,7 +1,6 @@
 """The figure of a set of runs: accuracy against epochs with the target line, and how many epochs the target took.
 
-Follows figures 1 and 2 of Mattson et al. 2020 (MLPerf Training benchmark). Colours: Okabe & Ito 2008, told apart by
-everybody.
+Follows figures 1 and 2 of Mattson et al. 2020 (MLPerf Training benchmark).
 """
 
 import math
@@ -12,19 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laptime.errors import UserError
+from laptime.results.figures.canvas import BLUE, GREY, ORANGE, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
 FORMATS = (".png", ".svg", ".pdf")
 MOST_BARS = 20
-STYLE = {
-    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK, "axes.labelcolor": INK,
-    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": "#E6E6E6",
-    "axes.axisbelow": True, "svg.fonttype": "none", "svg.hashsalt": "laptime",
-}
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,66 @@
-"""`laptime plot`: the figure of a set of runs."""
+"""`laptime plot`: the figure of a set of runs, and figures of a store of results."""
 
 from pathlib import Path
 
 import click
 
 from laptime.cli.figure import Curve, Labels, draw
-from laptime.cli.options import ANY_PATH, FILE, round_option, suite_option
+from laptime.cli.options import ANY_PATH, FILE, round_option, store_option, suite_option
+from laptime.cli.plot_results import known_figures, plot_results
 from laptime.cli.show import rules_in
 from laptime.cli.terminal import say
 from laptime.compliance.result import Result, judge_folder
 from laptime.config import SuitePath
 from laptime.errors import UserError
+from laptime.results.figures.catalogue import FIGURES
 from laptime.rules.load import folders, load_round
 from laptime.rules.model import BenchmarkRules
 
 
-@click.command("plot", epilog="Example: laptime plot resnet --out resnet.svg")
-@click.argument("runs", type=ANY_PATH)
-@click.option("--out", type=FILE, default=Path("runs.png"), show_default=True, help="Where to: .png, .svg or .pdf.")
-@round_option(None, "Round of the runs.  [default: as the logs or their path say]")
+@click.command("plot", epilog="Example: laptime plot speedup --earlier v0.5 --later v0.7 --out speedup.svg")
+@click.argument("what", metavar="WHAT", required=False, type=ANY_PATH)
+@click.option("--out", type=FILE, help="Where to: .png, .svg, .pdf or, for figures of a store, .html.  "
+                                       "[default: runs.png, or the figure's name]")
+@store_option
+@round_option(None, "Round.  [default: as the logs or their path say; of a store, the latest]")
+@click.option("--benchmark", metavar="NAME", help="Of this benchmark.")
+@click.option("--earlier", metavar="ROUND", help="The first of two rounds.  [default: the one before --later]")
+@click.option("--later", metavar="ROUND", help="The second of two rounds.  [default: the latest]")
+@click.option("--chips", type=click.IntRange(min=1), help="Of entries with so many.  [default: 16]")
+@click.option("--division", metavar="NAME", help="closed or open.  [default: closed]")
+@click.option("--accelerator", metavar="TEXT", help="Its name holds this text.")
+@click.option("--submitter", metavar="TEXT", help="Its name holds this text.")
+@click.option("--system", metavar="TEXT", help="Its name holds this text.")
+@click.option("--json", "form", flag_value="json", help="Print the data of a figure of a store in JSON.")
+@click.option("--csv", "form", flag_value="csv", help="Print them as CSV.")
+@click.option("--list", "listed", is_flag=True, help="Tell the figures of a store.")
 @suite_option
-def command(*, runs: Path, out: Path, round_name: str | None, suite: SuitePath) -> None:
-    """Draw accuracy against epochs with the target, and how many epochs the target took.
+def command(*, what: Path | None, out: Path | None, store_file: Path, round_name: str | None, benchmark: str | None,
+            earlier: str | None, later: str | None, chips: int | None, division: str | None, accelerator: str | None,
+            submitter: str | None, system: str | None, form: str | None, listed: bool, suite: SuitePath) -> None:
+    """Draw a figure: of a folder of runs, of a benchmark's reference runs, or of a store of results.
 
-    RUNS is a folder of runs, or the name of a benchmark: then its reference runs of a round (mini) are drawn.
+    WHAT is a folder of runs (accuracy against epochs with the target, and how many epochs the target took), the name of
+    a benchmark (the same for its reference runs of a round), or the name of a figure of a store: see --list.
     """
+    chosen: dict[str, str | int | None] = {
+        "round": round_name, "benchmark": benchmark, "earlier": earlier, "later": later, "chips": chips,
+        "division": division, "accelerator": accelerator, "submitter": submitter, "system": system}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if listed:
+        say(known_figures())
+    elif what is None:
+        raise click.UsageError("expected a folder of runs, a benchmark or a figure, or --list to see the figures")
+    elif str(what) in FIGURES:
+        plot_results(str(what), store_file, given, form or "figure", out)
+    elif form or set(given) - {"round"}:
+        raise click.UsageError(f"'{what}' is no figure of a store: it takes --out, --round and --suite only")
+    else:
+        plot_runs(what, out or Path("runs.png"), round_name, suite)
+
+
+def plot_runs(runs: Path, out: Path, round_name: str | None, suite: SuitePath) -> None:
+    """The figure of a folder of runs or of a benchmark's reference runs. Raises UserError."""
     if not runs.exists() and str(runs) in folders(suite):
         rules = rules_in(load_round(round_name or "mini", suite), str(runs))
         draw(reference_curves(rules), target_of(rules), reference_labels(rules), out)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laptime.cli.figure import BLUE, FORMATS, GREY, ORANGE, STYLE
+from laptime.cli.figure import FORMATS
 from laptime.errors import UserError
+from laptime.results.figures.canvas import BLUE, GREEN, GREY, ORANGE, STYLE, plain_log, short_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,8 +72,6 @@ def draw(figure: Figure, path: Path) -> None:
 def _axes(axes: "Axes", figure: Figure) -> None:
     axes.set(title=figure.title, xlabel="global batch size", ylabel=figure.unit)
     sizes = [dot.batch_size for dot in (*figure.dots, *figure.submissions)]
-    if max(sizes) > WIDE * min(sizes):
-        axes.set(xscale="log")
     if figure.bands:
         xs = [band.batch_size for band in figure.bands]
         axes.plot(xs, [band.mean for band in figure.bands], color=BLUE, linewidth=1.2, label="reference mean")
@@ -80,10 +79,14 @@ def _axes(axes: "Axes", figure: Figure) -> None:
                           alpha=0.18, linewidth=0, label="passes, time multiplied")
     _scatter(axes, [dot for dot in figure.dots if dot.good], BLUE, "o", "point in use")
     _scatter(axes, [dot for dot in figure.dots if not dot.good], GREY, "o", "point pruned")
-    _scatter(axes, [dot for dot in figure.submissions if dot.good], "#009E73", "^", "set of runs, passes")
+    _scatter(axes, [dot for dot in figure.submissions if dot.good], GREEN, "^", "set of runs, passes")
     _scatter(axes, [dot for dot in figure.submissions if not dot.good], ORANGE, "v", "set of runs, fails")
     axes.legend(frameon=False, fontsize=8)
     axes.margins(y=0.12)
+    short_numbers(axes, "y", max(dot.mean for dot in (*figure.dots, *figure.submissions)))
+    if max(sizes) > WIDE * min(sizes):
+        axes.set(xscale="log")
+        plain_log(axes, "x")
 
 
 def _scatter(axes: "Axes", dots: Sequence[Dot], colour: str, marker: str, label: str) -> None:

@@ -12,11 +12,10 @@ from laptime.cli.terminal import say
 from laptime.compliance.result import judge_folder
 from laptime.config import SuitePath
 from laptime.errors import UserError
+from laptime.results.references import band
 from laptime.rules.load import load_round
 from laptime.rules.model import BenchmarkRules
-from laptime.scoring.rcp import comparison, in_use, minimum_mean, statistics
-
-STEPS = 60  # of the band between the smallest and the largest point
+from laptime.scoring.rcp import in_use, statistics
 
 
 @click.command("plot", epilog="Example: laptime rcp plot resnet --round v4.0 --out resnet-rcp.svg")
@@ -50,20 +49,8 @@ def dots(rules: BenchmarkRules) -> list[Dot]:
 
 
 def bands(rules: BenchmarkRules) -> list[Band]:
-    """Mean and least mean over the batch sizes, at the points and between them (where more runs count as behind them:
-    the band is narrower there), with the slack that the rules give."""
-    kept = in_use(rules.references, rules.drop)
-    if not kept:
-        return []
-    low, high = kept[0].batch_size, kept[-1].batch_size
-    between = [low * (high / low) ** (step / STEPS) for step in range(STEPS + 1)]
-    found, slack = [], rules.convergence_slack.get("rules", 0.0)
-    for size in sorted({*between, *(one.batch_size for one in kept)}):
-        reference = comparison(kept, min(max(size, low), high), rules.runs).reference
-        least = None if reference is None else minimum_mean(reference, rules.runs, slack)
-        if reference is not None and least is not None:
-            found.append(Band(size, reference.mean, least))
-    return found
+    """Mean and least mean over the batch sizes, at the points and between them, with the slack that the rules give."""
+    return [Band(size, mean, least) for size, mean, least in band(rules, "rules")]
 
 
 def submissions(rules: BenchmarkRules, path: Path, suite: SuitePath) -> list[Dot]:

@@ -1,16 +1,15 @@
 """`laptime results`: the table of results in the store, filtered."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from laptime.cli.answers import FORMATS, Format, give
 from laptime.cli.options import FILE, store_option
-from laptime.config import nearest
-from laptime.errors import FINE, UnknownName
+from laptime.cli.round_summary import give_summary
+from laptime.errors import FINE
 from laptime.results.query import Answer
-from laptime.results.tables import Filters, count_range, results_table, systems_table, values_of
+from laptime.results.tables import Filters, count_range, known_values, results_table, systems_table
 
 SHORT = ("round", "submitter", "system_name", "accelerator", "accelerators", "benchmark", "minutes", "chip_minutes",
          "node_minutes", "framework")  # columns of a table for people
@@ -31,21 +30,26 @@ OPEN = ("model", "notes")
 @click.option("--accelerators", metavar="RANGE", help="So many in the whole system: 8, 8.., ..64 or 8..64.")
 @click.option("--framework", default="", metavar="TEXT", help="The software's name holds this text.")
 @click.option("--wide", is_flag=True, help="A row per system and a column per benchmark, as the public tables have it.")
+@click.option("--summary", is_flag=True, help="A round in numbers: submitters, results, what became faster, and the "
+                                              "latest round of each benchmark.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
 @click.option("--out", type=FILE, help="Write the table into this file.")
 def command(*, store_file: Path, rounds: tuple[str, ...], divisions: tuple[str, ...],
             availabilities: tuple[str, ...], benchmarks: tuple[str, ...], submitters: tuple[str, ...],
-            accelerator: str, accelerators: str | None, framework: str, wide: bool, form: Format,
+            accelerator: str, accelerators: str | None, framework: str, wide: bool, summary: bool, form: Format,
             out: Path | None) -> int:
     """The results in the store: who trained what on which system, in how many minutes.
 
     Filters by name may be given several times. min x chips and min x nodes: minutes times accelerators (processors
     where there are none) and times nodes; less is more economical. CSV, JSON and Markdown have all columns.
     """
+    if summary:
+        give_summary(store_file, rounds, form, out)
+        return FINE
     filters = Filters(
-        _known(store_file, "round", rounds), _known(store_file, "division", divisions),
-        _known(store_file, "availability", availabilities), _known(store_file, "benchmark", benchmarks),
-        _known(store_file, "submitter", submitters), accelerator, framework,
+        known_values(store_file, "round", rounds), known_values(store_file, "division", divisions),
+        known_values(store_file, "availability", availabilities), known_values(store_file, "benchmark", benchmarks),
+        known_values(store_file, "submitter", submitters), accelerator, framework,
         count_range(accelerators) if accelerators else (None, None))
     found = systems_table(store_file, filters) if wide else results_table(store_file, filters)
     give(short(found, wide) if form == "text" and out is None else found, form, out, notice=True)
@@ -63,14 +67,3 @@ def short(found: Answer, wide: bool) -> Answer:
 
 def _rounded(value: str | int | float | None) -> str | int | float | None:
     return round(value, 2 if value >= 1 else 3) if isinstance(value, float) else value
-
-
-def _known(file: Path, column: str, chosen: Sequence[str]) -> tuple[str, ...]:
-    """The names as the store has them. Raises UnknownName with the nearest one."""
-    names = values_of(file, column) if chosen else ()
-    held = {name.lower(): name for name in names}
-    for one in chosen:
-        if one.lower() not in held and (column != "round" or f"v{one.lower()}" not in held):
-            raise UnknownName(f"the store has no {column} '{one}'.{nearest(one, names)}",
-                              hint=f"It has: {', '.join(names[:30]) or 'none'}.")
-    return tuple(held.get(one.lower()) or held[f"v{one.lower()}"] for one in chosen)

@@ -1,13 +1,14 @@
 """Archives of results, unpacked safely: what the store reads of them, into a folder of their own, within bounds.
 
 Archives are anybody's. A member that would lie outside the folder refuses the whole archive; links and devices are
-never made.
+never made. Files that are not read are made without content, in their size, so that the tree can be judged.
 """
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -17,6 +18,8 @@ from laptime.rules.load import round_names
 
 MOST_BYTES: Final = 64 * 2**30  # of all members, unpacked; the largest published round has 0.7 GiB of logs
 MOST_MEMBERS: Final = 2_000_000
+_MOST_EMPTY: Final = 200_000  # files without content
+_LARGEST_EMPTY: Final = 2**26  # bytes; sparse, and above what any check allows
 _LONGEST: Final = 1000  # characters of a member's name
 _WANTED: Final = re.compile(r"result_.*\.txt|.*\.json|package_checker_params|(?:node|sw)_\d+\.txt")
 _ARCHIVE: Final = re.compile(r"(.*)\.(?:tar(?:\.(?:gz|xz|bz2))?|tgz|txz|tbz2)", re.IGNORECASE)
@@ -44,7 +47,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _unpack(path: Path, inside: Path) -> None:
-    size = 0
+    size = empty = 0
     with tarfile.open(path) as archive:
         for count, member in enumerate(archive, 1):
             size += member.size
@@ -54,7 +57,18 @@ def _unpack(path: Path, inside: Path) -> None:
             _check(member, path)
             if member.isreg() and _WANTED.fullmatch(PurePosixPath(member.name).name):
                 archive.extract(member, inside, set_attrs=False, filter="data")
+            elif member.isreg() and empty < _MOST_EMPTY:
+                empty += 1
+                _without_content(inside / member.name, member.size)
             archive.members = []  # type: ignore[attr-defined]  # else it keeps a record of every one
+
+
+def _without_content(path: Path, size: int) -> None:
+    """A sparse file; none where the name cannot be one here."""
+    with suppress(OSError, ValueError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            os.truncate(file.fileno(), min(size, _LARGEST_EMPTY))
 
 
 def _check(member: tarfile.TarInfo, path: Path) -> None:

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator
 
 from laptime.config import SuitePath
 from laptime.results.comparable import comparable_since
-from laptime.results.store import Row
+from laptime.results.references import band_rows, reference_rows
+from laptime.results.store import OF_ROUND, Row
 from laptime.rules.load import load_round, round_names
 from laptime.rules.model import BenchmarkRules, Round
 
 
 def round_rows(names: Iterable[str], suite: SuitePath) -> dict[str, list[Row]]:
-    """Rows of the tables round, benchmark and target, with the rule file as their origin."""
+    """Rows of the tables about rounds, with the rule file as their origin."""
     known = round_names()
-    rows: dict[str, list[Row]] = {"round": [], "benchmark": [], "target": []}
+    rows: dict[str, list[Row]] = {table: [] for table in OF_ROUND}
     for name in sorted(set(names) & set(known), key=known.index):
         round_ = load_round(name, suite)
         rows["round"].append((name, known.index(name), round_.kind, round_.title, int(round_.normalised),
@@ -20,6 +21,8 @@ def round_rows(names: Iterable[str], suite: SuitePath) -> dict[str, list[Row]]:
         for rules in round_.benchmarks.values():
             rows["benchmark"].append(_benchmark(round_, rules, suite))
             rows["target"] += _targets(rules)
+            rows["reference"] += reference_rows(rules)
+            rows["band"] += band_rows(rules)
     return rows
 
 

@@ -20,6 +20,7 @@ from laptime.results.store import EntryRows, Row, key_number
 from laptime.results.systems import system_row
 from laptime.rules.load import load_round
 from laptime.scoring.olympic import MS_PER_MINUTE
+from laptime.scoring.spread import Range
 from laptime.submission.evidence import hyperparameters, times
 
 MOST_POINTS = 200  # of one run's curve and metric
@@ -53,13 +54,19 @@ def entry_rows(known: Known, result: Result, runs: Sequence[Run | None], suite: 
         "run": [_run(entry, at, result, verdict, run) for at, (verdict, run) in enumerate(pairs)],
         "evaluation": [row for at, run in enumerate(runs) if run for row in _evaluations(entry, at, run)],
         "hyperparameter": _hyperparameters(entry, result, runs),
-        "finding": _findings(entry, result),
+        "finding": _findings(entry, result, known.level),
         "score": [_score(entry, result, runs, place)]})
 
 
 def place_of(found: ResultFolder) -> Path:
     """The folder of a result below that of its round."""
     return below_round(found.path / "log").parent
+
+
+def finding_values(finding: Finding) -> Row:
+    """Rule, severity, message, cause, file and line."""
+    return (finding.rule, finding.severity, finding.said[:MOST_MESSAGE],
+            finding.because.rule if finding.because else None, _file(finding.path), finding.line)
 
 
 def _file(path: Path) -> str:
@@ -166,12 +173,12 @@ def _real(text: str) -> float | None:
     return found if found is not None and math.isfinite(found) else None
 
 
-def _findings(entry: int, result: Result) -> list[Row]:
+def _findings(entry: int, result: Result, level: Level) -> list[Row]:
     told: list[tuple[int | None, Finding]] = [(None, finding) for finding in result.findings]
+    if result.energy and level == "rules":  # of the power readings; no official tool looks at them
+        told += [(None, finding) for finding in result.energy.findings]
     told += [(at, finding) for at, run in enumerate(result.runs) for finding in run.findings]
-    return [(entry, place, run, finding.rule, finding.severity, finding.said[:MOST_MESSAGE],
-             finding.because.rule if finding.because else None, _file(finding.path), finding.line)
-            for place, (run, finding) in enumerate(told)]
+    return [(entry, place, run, *finding_values(finding)) for place, (run, finding) in enumerate(told)]
 
 
 def _score(entry: int, result: Result, runs: Sequence[Run | None], place: str) -> Row:
@@ -183,7 +190,12 @@ def _score(entry: int, result: Result, runs: Sequence[Run | None], place: str) -
         rcp.reference_mean if rcp else None, rcp.reference_stdev if rcp else None, rcp.minimum_mean if rcp else None,
         score.rcp.factor if score else None, score.published_factor if score else None,
         score.samples_to_converge if score else None, score.uncertainty if score else None,
-        result.energy.nodes if result.energy else None, place, 0)
+        result.energy.nodes if result.energy else None, score.sd if score else None,
+        *_ends(score.interval95 if score else None), *_ends(score.bootstrap95 if score else None), place, 0)
+
+
+def _ends(interval: Range | None) -> tuple[float | None, float | None]:
+    return (interval.low, interval.high) if interval else (None, None)
 
 
 def _batch_size(result: Result, runs: Sequence[Run | None]) -> float | None:

@@ -33,6 +33,30 @@ CREATE TABLE target (                -- all metrics of a target must hold in one
     PRIMARY KEY (round, benchmark, metric)
 ) WITHOUT ROWID;
 
+CREATE TABLE reference (             -- a reference convergence point of a round, and what the convergence check makes of it
+    round TEXT NOT NULL, benchmark TEXT NOT NULL,
+    name TEXT NOT NULL,
+    batch_size REAL NOT NULL,
+    unit TEXT NOT NULL,              -- of the values
+    runs INTEGER NOT NULL,           -- behind it
+    points TEXT NOT NULL,            -- what each run needed, a JSON list
+    mean REAL, deviation REAL,       -- olympic mean, deviation of all values; NULL: too few runs
+    minimum REAL,                    -- least mean of a set of runs compared with this point; NULL: no test
+    used INTEGER NOT NULL,           -- 1: sets of runs are compared with it
+    verdict TEXT NOT NULL,           -- why, or why not
+    hyperparameters TEXT NOT NULL,   -- of the reference runs, a JSON object
+    file TEXT NOT NULL, line INTEGER NOT NULL,
+    PRIMARY KEY (round, benchmark, name)
+) WITHOUT ROWID;
+
+CREATE TABLE band (                  -- what a set of runs is compared with, at the points in use and between them
+    round TEXT NOT NULL, benchmark TEXT NOT NULL,
+    batch_size REAL NOT NULL,
+    mean REAL NOT NULL,              -- of the reference, interpolated between points
+    least REAL NOT NULL,             -- mean of a set of runs that still passes
+    PRIMARY KEY (round, benchmark, batch_size)
+) WITHOUT ROWID;
+
 CREATE TABLE submitter (
     name TEXT PRIMARY KEY,           -- the folder
     file TEXT NOT NULL, line INTEGER NOT NULL
@@ -127,5 +151,36 @@ CREATE TABLE score (                 -- what the judge decided of all runs toget
     samples_to_converge REAL,
     uncertainty REAL,                -- relative, what is known of published times
     nodes_measured INTEGER,          -- with power readings
+    deviation REAL,                  -- of the minutes of the runs that count, divisor n - 1; all four before any factor
+    low REAL, high REAL,             -- 95 % interval of their mean in minutes, Student's t
+    bootstrap_low REAL, bootstrap_high REAL,  -- 95 % interval of the mean, percentile bootstrap over all runs scored
     file TEXT NOT NULL, line INTEGER NOT NULL
 );
+
+CREATE TABLE package (               -- a submission: its folders and files; the results in it are entries
+    id INTEGER PRIMARY KEY,          -- made from key: the same in every store
+    key TEXT NOT NULL UNIQUE,        -- round, label and place
+    fingerprint TEXT NOT NULL,       -- of names and sizes of its files, of what was read of them, and of the judge
+    label TEXT NOT NULL,
+    round TEXT,                      -- NULL: unknown
+    submitter TEXT NOT NULL,
+    level TEXT NOT NULL,             -- judged by: official, rules
+    results INTEGER NOT NULL,        -- folders with logs
+    file TEXT NOT NULL, line INTEGER NOT NULL
+);
+
+CREATE TABLE package_finding (       -- about a submission as a whole, none about a single log
+    package INTEGER NOT NULL, number INTEGER NOT NULL,
+    rule TEXT NOT NULL, severity TEXT NOT NULL, message TEXT NOT NULL,
+    because TEXT,
+    file TEXT NOT NULL, line INTEGER NOT NULL,
+    PRIMARY KEY (package, number)
+) WITHOUT ROWID;
+
+CREATE TABLE published (             -- minutes as the association published them, where somebody gave them (--published)
+    round TEXT NOT NULL, submitter TEXT NOT NULL, system TEXT NOT NULL,  -- names of folders
+    log_name TEXT NOT NULL,          -- of the benchmark
+    minutes REAL NOT NULL,
+    file TEXT NOT NULL, line INTEGER NOT NULL,
+    PRIMARY KEY (round, submitter, system, log_name)
+) WITHOUT ROWID;

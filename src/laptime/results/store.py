@@ -15,14 +15,14 @@ from typing import Final
 from laptime.errors import UserError
 
 APPLICATION: Final = 0x4C415054  # "LAPT", in the header of the file: SQLite's application id
-VERSION: Final = 1  # of the schema
+VERSION: Final = 2  # of the schema
 KEY_BITS: Final = 52  # whole numbers that JavaScript holds exactly
 Value = str | int | float | None
 Row = tuple[Value, ...]
 
-TABLES: Final = ("round", "benchmark", "target", "submitter", "system", "entry", "run", "evaluation", "hyperparameter",
-                 "finding", "score")
+OF_ROUND: Final = ("round", "benchmark", "target", "reference", "band")
 OF_ENTRY: Final = ("run", "evaluation", "hyperparameter", "finding", "score")
+TABLES: Final = (*OF_ROUND, "submitter", "system", "entry", *OF_ENTRY, "package", "package_finding", "published")
 _HERE: Final = Path(__file__).parent
 _PATIENCE: Final = 30.0  # seconds that a writer waits for another one
 _MOST_TEXT: Final = 20_000  # characters of one value; what is longer is cut
@@ -38,6 +38,15 @@ class EntryRows:
     system: Row
     submitter: Row
     of_entry: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PackageRows:
+    """Everything about one submission. `package`: one row; `findings`: rows whose first value is the id."""
+
+    id: int
+    package: Row
+    findings: Sequence[Row] = ()
 
 
 def key_number(text: str) -> int:
@@ -83,12 +92,18 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
                         hint="Give another file by --store.")
     if version != VERSION:
         raise UserError(f"expected a store of version {VERSION}, found version {version} at {path}",
-                        hint="Ingest the results into a new file, or use the version of this program that made it.")
+                        hint="A store is made from logs: ingest them into a new file (laptime ingest PATH... --store "
+                             "FILE), or use the version of this program that made this one.")
 
 
 def fingerprints(connection: sqlite3.Connection) -> dict[str, str]:
     """Key -> fingerprint of every entry."""
     return dict(connection.execute("SELECT key, fingerprint FROM entry"))
+
+
+def package_fingerprints(connection: sqlite3.Connection) -> dict[str, str]:
+    """Key -> fingerprint of every submission."""
+    return dict(connection.execute("SELECT key, fingerprint FROM package"))
 
 
 def replace(connection: sqlite3.Connection, rows: EntryRows) -> None:
@@ -103,10 +118,24 @@ def replace(connection: sqlite3.Connection, rows: EntryRows) -> None:
             _insert(connection, table, rows.of_entry.get(table, ()))
 
 
+def replace_package(connection: sqlite3.Connection, rows: PackageRows) -> None:
+    """Put what was found in one submission in place of what is known of it, as one change."""
+    with _change(connection):
+        connection.execute("DELETE FROM package_finding WHERE package = ?", (rows.id,))
+        _insert(connection, "package", [rows.package])
+        _insert(connection, "package_finding", rows.findings)
+
+
+def put_published(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Put published minutes into the store, in place of those of the same results."""
+    with _change(connection):
+        _insert(connection, "published", rows)
+
+
 def replace_rounds(connection: sqlite3.Connection, tables: Mapping[str, Sequence[Row]]) -> None:
     """Put the rows about rounds in place of those there are, and take away what no entry needs any more."""
     with _change(connection):
-        for table in ("round", "benchmark", "target"):
+        for table in OF_ROUND:
             connection.execute(f"DELETE FROM {table}")
             _insert(connection, table, tables.get(table, ()))
         connection.execute("DELETE FROM system WHERE id NOT IN (SELECT system FROM entry)")
@@ -114,9 +143,10 @@ def replace_rounds(connection: sqlite3.Connection, tables: Mapping[str, Sequence
 
 
 def rounds_held(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The rounds that entries are of."""
+    """The rounds that entries and submissions are of."""
     return tuple(name for (name,) in connection.execute(
-        "SELECT DISTINCT round FROM entry WHERE round IS NOT NULL ORDER BY round"))
+        "SELECT round FROM entry WHERE round IS NOT NULL UNION SELECT round FROM package WHERE round IS NOT NULL "
+        "ORDER BY 1"))
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from laptime.errors import UserError
+from laptime.config import nearest
+from laptime.errors import UnknownName, UserError
 from laptime.results.query import Answer, ask
 from laptime.results.store import Row, Value, reading
 
@@ -17,8 +18,8 @@ _REPOSITORY: Final = "https://github.com/mlcommons/training_results_"  # where p
 _RANGE: Final = re.compile(r"(\d{1,9})?(\.\.)?(\d{1,9})?")
 LONG: Final = ("round", "division", "availability", "submitter", "system_name", "framework", "nodes", "processor",
                "processors", "accelerator", "accelerators", "benchmark", "minutes", "chip_minutes", "node_minutes",
-               "factor", "runs", "converged", "batch_size", "convergence", "unit", "rcp_verdict", "joules",
-               "details", "code", "model", "notes", "label", "file")
+               "factor", "minutes_low", "minutes_high", "published_minutes", "runs", "converged", "batch_size",
+               "convergence", "unit", "rcp_verdict", "joules", "details", "code", "model", "notes", "label", "file")
 _SYSTEM: Final = ("round", "division", "availability", "submitter", "system_name", "framework", "nodes", "processor",
                   "processors", "accelerator", "accelerators")
 _END: Final = ("details", "code", "model", "notes")
@@ -58,7 +59,8 @@ def results_table(file: Path, filters: Filters) -> Answer:
     where, values = _where(filters)
     found = ask(file, f"""
         SELECT round, division, availability, submitter, system_name, framework, nodes, processor, processors,
-               accelerator, accelerators, benchmark, minutes, chip_minutes, node_minutes, factor, runs, converged,
+               accelerator, accelerators, benchmark, minutes, chip_minutes, node_minutes, factor,
+               minutes_low, minutes_high, published_minutes, runs, converged,
                batch_size, convergence, unit, rcp_verdict, joules, description AS details, file AS code,
                model, trim(coalesce(hw_notes, '') || '; ' || coalesce(sw_notes, ''), '; ') AS notes, label, file,
                round_kind
@@ -94,6 +96,17 @@ def values_of(file: Path, column: str) -> tuple[str, ...]:
     with reading(file) as connection:
         return tuple(str(row[0]) for row in connection.execute(
             f"SELECT DISTINCT {column} FROM results WHERE {column} IS NOT NULL ORDER BY 1"))
+
+
+def known_values(file: Path, column: str, chosen: Sequence[str]) -> tuple[str, ...]:
+    """Names as the store has them in a column of view results. Raises UnknownName with the nearest one."""
+    names = values_of(file, column) if chosen else ()
+    held = {name.lower(): name for name in names}
+    for one in chosen:
+        if one.lower() not in held and (column != "round" or f"v{one.lower()}" not in held):
+            raise UnknownName(f"the store has no {column} '{one}'.{nearest(one, names)}",
+                              hint=f"It has: {', '.join(names[:30]) or 'none'}.")
+    return tuple(held.get(one.lower()) or held[f"v{one.lower()}"] for one in chosen)
 
 
 def _where(filters: Filters) -> tuple[str, dict[str, Value]]:

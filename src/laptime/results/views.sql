@@ -12,7 +12,8 @@ FROM evaluation JOIN run ON run.entry = evaluation.entry AND run.number = evalua
 
 -- measured_minutes: mean of the runs that count; factor: the published one, else, in rounds that normalise, that of the
 -- convergence check;
--- minutes: the score; chips: accelerators, processors where there are none.
+-- minutes: the score; chips: accelerators, processors where there are none; minutes_low, minutes_high: 95 % interval of
+-- the score by Student's t on the runs that count; variation: their deviation over their mean.
 CREATE VIEW results AS
 WITH timed AS (
     SELECT entry, count(*) AS runs, sum(status = 'converged') AS converged, sum(counts = 'kept') AS kept,
@@ -45,7 +46,11 @@ SELECT entry.id AS entry, entry.round, round.number AS round_number, round.kind 
        verdict AS rcp_verdict, reference_mean AS rcp_mean, reference_deviation AS rcp_deviation,
        minimum_mean AS rcp_minimum, submission_mean / minimum_mean AS rcp_margin, uncertainty, joules * factor AS joules,
        publishable, coalesce(errors, 0) AS errors, coalesce(warnings, 0) AS warnings,
-       system.hw_notes, system.sw_notes, system.file AS description, entry.file
+       system.hw_notes, system.sw_notes, system.file AS description, entry.file,
+       score.low * factor AS minutes_low, score.high * factor AS minutes_high,
+       score.bootstrap_low * factor AS bootstrap_low, score.bootstrap_high * factor AS bootstrap_high,
+       score.deviation / measured_minutes AS variation,
+       published.minutes AS published_minutes, measured_minutes * factor - published.minutes AS published_difference
 FROM entry
 JOIN system ON system.id = entry.system
 JOIN counted ON counted.id = entry.system
@@ -54,7 +59,9 @@ JOIN factors ON factors.entry = entry.id
 LEFT JOIN timed ON timed.entry = entry.id
 LEFT JOIN told ON told.entry = entry.id
 LEFT JOIN round ON round.name = entry.round
-LEFT JOIN benchmark ON benchmark.round = entry.round AND benchmark.name = entry.benchmark;
+LEFT JOIN benchmark ON benchmark.round = entry.round AND benchmark.name = entry.benchmark
+LEFT JOIN published ON published.round = entry.round AND published.submitter = entry.submitter
+      AND published.system = system.name AND published.log_name = entry.log_name;
 
 -- The fastest result of each benchmark at each number of chips, per round and division.
 CREATE VIEW fastest AS
@@ -85,7 +92,34 @@ CREATE VIEW growth AS
 SELECT later.benchmark, later.division, earlier.round AS earlier, later.round AS later,
        earlier.chips AS earlier_chips, later.chips AS later_chips, 1.0 * later.chips / earlier.chips AS growth,
        earlier.minutes AS earlier_minutes, later.minutes AS later_minutes,
-       earlier.entry AS earlier_entry, later.entry AS later_entry
+       earlier.entry AS earlier_entry, later.entry AS later_entry,
+       later.comparable_since IS earlier.comparable_since AS comparable, earlier.minutes / later.minutes AS speedup
 FROM records AS later JOIN records AS earlier
   ON earlier.benchmark = later.benchmark AND earlier.division = later.division
  AND earlier.round_number < later.round_number;
+
+-- Reference points with what they allow: max_speedup is how much less than the reference a set may need and still pass.
+CREATE VIEW reference_points AS
+SELECT reference.*, round.number AS round_number, benchmark.title, benchmark.log_name, benchmark.unit AS position_unit,
+       reference.mean / nullif(reference.minimum, 0) AS max_speedup, reference.deviation / reference.mean AS variation
+FROM reference JOIN round ON round.name = reference.round
+JOIN benchmark ON benchmark.round = reference.round AND benchmark.name = reference.benchmark;
+
+-- Submissions with the numbers of what was found in them as a whole, and of what their results are.
+CREATE VIEW packages AS
+SELECT package.id AS package, package.round, round.number AS round_number, package.label, package.submitter,
+       package.level, package.results, package.file,
+       (SELECT count(*) FROM package_finding AS f WHERE f.package = package.id AND f.severity = 'error') AS errors,
+       (SELECT count(*) FROM package_finding AS f WHERE f.package = package.id AND f.severity = 'warning') AS warnings,
+       (SELECT count(*) FROM package_finding AS f WHERE f.package = package.id AND f.severity = 'note') AS notes
+FROM package LEFT JOIN round ON round.name = package.round;
+
+-- Every finding, of logs, of results (run NULL) and of submissions (entry NULL).
+CREATE VIEW all_findings AS
+SELECT entry.round, entry.label, entry.submitter, system.name AS system, entry.benchmark, finding.entry, finding.run,
+       NULL AS package, finding.rule, finding.severity, finding.message, finding.because, finding.file, finding.line
+FROM finding JOIN entry ON entry.id = finding.entry JOIN system ON system.id = entry.system
+UNION ALL
+SELECT package.round, package.label, package.submitter, NULL, NULL, NULL, NULL, package.id, rule, severity, message,
+       because, package_finding.file, package_finding.line
+FROM package_finding JOIN package ON package.id = package_finding.package;

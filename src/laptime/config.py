@@ -35,10 +35,20 @@ class Speed:
 
 @dataclass(frozen=True)
 class Parallel:
-    """How a global batch is spread. The number of processes comes from the launcher."""
+    """How a global batch, and a model, are spread. The number of processes comes from the launcher; it is
+    pipeline x data x shard x context x tensor (docs/parallel.md)."""
 
     accumulation_steps: int = 1  # micro-batches per optimizer step on each process
     data_workers: int = -1  # decoding threads per process; -1: from the cores of the machine
+    data: int = 0  # copies of the weights, each with samples of its own; 0: as the other sizes leave processes for
+    shard: int = 1  # processes that share one copy of weights, gradients and optimizer state
+    context: int = 1  # processes that share the positions of a sample
+    tensor: int = 1  # processes that share every layer
+    sequence: bool = False  # between the products of a layer, the tensor processes share the positions
+    pipeline: int = 1  # processes that share the depth
+    schedule: Literal["1f1b", "gpipe"] = "1f1b"  # order of micro-batches in a pipeline
+    checkpointing: Literal["off", "blocks"] = "off"  # blocks: activations within a block are computed again
+    tables: Literal["whole", "rows"] = "whole"  # what a process holds of large embedding tables
 
 
 class Config(Protocol):
@@ -69,13 +79,15 @@ class RunRequest:
     out: Path | None = None  # None: runs/<round>
     data: Path = Path("data")
     overrides: tuple[str, ...] = ()
-    nproc: int = 1
+    nproc: int = 1  # processes per run on each node
+    nodes: int = 1
     device: str = "auto"
     threads: int = 0  # compute threads per process; 0: cores / nproc, less one for data
     seed: int | None = None  # a given seed marks the run as not submittable
     jobs: int = 1  # runs at a time; more than one is for calibration, where only samples count, not seconds
     runs: int | None = None  # None: the number the round asks for
     stop_at_target: bool = True  # False: go on to the limit, for calibration; such runs are no results
+    silence_s: float = 1800.0  # a run that gives no sign of life for so long has hung, and is ended
     submitter: str = "laptime"
     status: str = "research"  # submission_status, as the round spells it
     system: str = ""  # "" : named after the hardware found
@@ -90,6 +102,11 @@ class RunRequest:
             _path_element(self.system, "--system")
         if self.seed is not None and not 0 <= self.seed <= LARGEST - (self.runs or 0):  # each run adds one
             raise InvalidConfiguration(f"expected --seed to be a number from 0 to 2**63 - 1, found {_shown(self.seed)}")
+
+    @property
+    def processes(self) -> int:
+        """Of one run, on all nodes together."""
+        return self.nodes * self.nproc
 
 
 Tree = TypeVar("Tree")

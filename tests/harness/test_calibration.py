@@ -22,14 +22,16 @@ from laptime.harness.calibration import (
     reached,
     read_table,
     reference_runs,
+    values_of,
     write_reference_point,
     write_shortcuts,
     write_table,
 )
 from laptime.harness.runset import SetOutcome
 from laptime.rules import load
+from laptime.rules.formula import Formula
 from laptime.rules.load import load_round
-from laptime.rules.model import Interval
+from laptime.rules.model import Interval, Position
 from laptime.suite import folders
 from laptime.suite import load as load_config
 
@@ -95,10 +97,30 @@ def test_shortcuts_are_a_table_of_names_and_values(tmp_path):
     assert (tmp_path / "s.csv").read_text() == "shortcut,value\nnearest mean,0.2500\ncolour,0.3333\n"
 
 
+def test_shortcuts_of_two_metrics_are_read_as_they_were_written(tmp_path):
+    write_shortcuts(tmp_path / "s.csv", {"mean picture": {"FID": 123.4, "CLIP": 0.05}})
+    line = (tmp_path / "s.csv").read_text().splitlines()[1]
+    assert line == "mean picture,123.4000/0.0500"
+    assert values_of(line.partition(",")[2]) == (123.4, 0.05)
+
+
 @pytest.mark.parametrize(("curve", "expected"), [([], None), ([(1, 0.1)], None), ([(1, 0.1), (2, 0.8), (3, 0.7), (4, 0.9)], 2),
                                                  ([(3, 0.9)], 3)])
 def test_reached_is_the_first_position_that_meets_the_target(curve, expected):
-    assert reached(curve, Interval(low=0.8)) == expected
+    assert reached([(position, (value,)) for position, value in curve], [Interval(low=0.8)]) == expected
+
+
+def test_reached_needs_every_metric_at_one_position():
+    curve = [(1, (20.0, 0.5)), (2, (30.0, 0.7)), (3, (25.0, 0.7))]
+    assert reached(curve, [Interval(high=26.0), Interval(low=0.6)]) == 3
+    assert reached(curve[:2], [Interval(high=26.0), Interval(low=0.6)]) is None
+
+
+def test_table_keeps_every_metric(tmp_path):
+    run = CalibrationRun("mini-1", REFERENCE, 5, 2.0, 20.5, ((1.0, 40.0), (2.0, 20.5)), ((0.25,), (0.75,)))
+    write_table(tmp_path / "t.csv", [run])
+    assert read_table(tmp_path / "t.csv") == [run]
+    assert run.values() == ((1.0, (40.0, 0.25)), (2.0, (20.5, 0.75)))
 
 
 @pytest.fixture
@@ -165,6 +187,14 @@ def test_reference_point_says_what_a_closed_run_may_change(folder):
     (point,) = [point for point in rules_of(folder).references if point.name == name]
     assert dict(point.hyperparameters) == {"global_batch_size": "77", "optimizer.base_learning_rate": "5.0",
                                            "optimizer.end_learning_rate": "0.0001"}
+
+
+def test_positions_take_the_hyperparameters_of_the_record(tmp_path):
+    record = {"seed": 3, "hyperparameters": {"max_sequence_length": 8, "opt_name": "adam"},
+              "evaluations": [{"epoch": 1, "samples": 16, "metrics": {"eval_accuracy": 0.5}}]}
+    (tmp_path / "record_0.json").write_text(json.dumps(record))
+    rules = replace(RULES, position=Position("epoch_num", Formula("samples * max_sequence_length")))
+    assert calibration._read(tmp_path / "record_0.json", REFERENCE, rules, None).curve == ((128.0, 0.5),)
 
 
 @pytest.mark.parametrize(("code", "kept"), [(INTERRUPTED, 0), (FINE, 1), (NOT_CONVERGED, 1)])

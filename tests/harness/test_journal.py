@@ -322,3 +322,34 @@ def test_blocks_between_points_in_samples_are_counted_and_never_go_back_in_time(
         (key, number) for number in (1, 2, 3, 4) for key in ("block_start", "block_stop")]
     times = [record.time_ms for record in sink.records]
     assert times == sorted(times)
+
+
+TOKENS = Position("epoch_num", Formula("samples * max_sequence_length"), everywhere=True)
+
+
+def tokens_journal(step=40, limit=None):
+    journal, sink = journal_of(cadence=Cadence("samples", (step,), step), limit=limit, position=TOKENS)
+    journal.values({"max_sequence_length": 8})
+    return journal, sink
+
+
+def test_positions_take_hyperparameters_and_are_used_everywhere_where_a_round_says_so():
+    journal, sink = tokens_journal()
+    journal.event(Epoch(At()))
+    evaluated(journal, At(samples=40, step=4))
+    journal.event(Progress(At(samples=50, step=5)))
+    journal.event(Epoch(At(samples=60, epoch=2, step=6)))
+    assert shown(sink, "block_start", "block_stop", "epoch_start", "epoch_stop", "eval_start", "eval_accuracy", "eval_stop") == [
+        ("block_start", {"first_epoch_num": 0, "epoch_count": 320}), ("epoch_start", {"epoch_num": 0}),
+        ("block_stop", {"first_epoch_num": 0}), ("eval_start", {"epoch_num": 320}), ("eval_accuracy", {"epoch_num": 320}),
+        ("eval_stop", {"epoch_num": 320}), ("block_start", {"first_epoch_num": 320, "epoch_count": 320}),
+        ("epoch_stop", {"epoch_num": 0}), ("epoch_start", {"epoch_num": 480})]
+
+
+def test_length_of_a_block_is_in_whole_batches():
+    journal, sink = tokens_journal(step=45)  # batches of 10
+    journal.event(Epoch(At()))
+    evaluated(journal, At(samples=50, step=5))
+    journal.event(Progress(At(samples=60, step=6)))
+    assert [data for _, data in shown(sink, "block_start")] == [
+        {"first_epoch_num": 0, "epoch_count": 400}, {"first_epoch_num": 400, "epoch_count": 320}]

@@ -30,10 +30,10 @@ class Played:
     endings: tuple = ()
     started: tuple = ()
 
-    def __init__(self):
+    def __init__(self, place):
         self.stopped = False
 
-    def run(self, job_file, job, output_path, listener):
+    def run(self, job_file, job, output_path, listener, **_):
         Played.started += (job,)
         outcome = Played.endings[job.index] if job.index < len(Played.endings) else CONVERGED
         job.log.write_text(f"log of seed {job.seed}")

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -19,50 +20,105 @@ if TYPE_CHECKING:
 VARIABLES = ("OMP_", "KMP_", "MKL_", "GOMP_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "NCCL_", "GLOO_", "MALLOC_",
              "LD_PRELOAD", "PYTHONHASHSEED")
 MOST = 10_000  # runs, processes per run, threads per process: more is a slip of the keyboard
+DEFAULTS = RunRequest("")
 RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]", right=True), Column("log"))
 
 
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def run_options(command: F) -> F:
+    """What a run set is asked for, in the words of `laptime run` and of the commands that start it elsewhere."""
+    for option in reversed((
+        click.argument("name"),
+        round_option(),
+        click.option("--out", type=FOLDER, default=None, show_default="runs/ROUND",
+                     help="Folder of the submission tree."),
+        click.option("--runs", type=click.IntRange(1, MOST), show_default="what the round asks for",
+                     help="How many runs."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers."),
+        click.option("--threads", type=click.IntRange(0, MOST), default=0, show_default="cores / nproc - 1",
+                     help="Compute threads per process."),
+        click.option("--seed", type=click.IntRange(0),
+                     help="Fixed seed of the first run; such runs cannot be submitted."),
+        click.option("--set", "changes", metavar="A.B=VALUE", multiple=True,
+                     help="Override a setting; may be repeated."),
+        click.option("--division", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
+                     help="Closed runs must obey the hyperparameter rules."),
+        data_option,
+        click.option("--submitter", default="laptime", show_default=True, help="Who runs, as logs and folders say it."),
+        click.option("--status", help="Availability of the system, as the round spells it."),
+        click.option("--system", default="", show_default="from the hardware found", help="Name of the system."),
+        click.option("--hang-timeout", metavar="SECONDS", type=click.FloatRange(1), default=DEFAULTS.silence_s,
+                     show_default=True, help="End a run that gives no sign of life for so long."),
+        suite_option,
+    )):
+        command = option(command)
+    return command
+
+
+class Asked(TypedDict):
+    """The values of `run_options`."""
+
+    name: str
+    round_name: str
+    out: Path | None
+    runs: int | None
+    device: str
+    threads: int
+    seed: int | None
+    changes: tuple[str, ...]
+    division: Literal["closed", "open"]
+    data: Path
+    submitter: str
+    status: str | None
+    system: str
+    hang_timeout: float
+    suite: SuitePath
+
+
+def asked(options: Asked) -> RunRequest:
+    """The request that they make."""
+    o, status = options, options["status"]
+    return RunRequest(benchmark=o["name"], round=o["round_name"], division=o["division"], out=o["out"], data=o["data"],
+                      overrides=o["changes"], device=o["device"], threads=o["threads"], seed=o["seed"], runs=o["runs"],
+                      submitter=o["submitter"], system=o["system"], silence_s=o["hang_timeout"], suite=o["suite"],
+                      status=DEFAULTS.status if status is None else status)
+
+
 @click.command("run", epilog="Example: laptime run resnet --round smoke")
-@click.argument("name")
-@round_option()
-@click.option("--out", type=FOLDER, default=None, show_default="runs/ROUND",
-              help="Folder of the submission tree.")
-@click.option("--runs", type=click.IntRange(1, MOST), show_default="what the round asks for", help="How many runs.")
-@click.option("--nproc", type=click.IntRange(1, MOST), default=1, show_default=True, help="Processes per run.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
-@click.option("--threads", type=click.IntRange(0, MOST), default=0, show_default="cores / nproc - 1",
-              help="Compute threads per process.")
-@click.option("--seed", type=click.IntRange(0), help="Fixed seed of the first run; such runs cannot be submitted.")
-@click.option("--set", "changes", metavar="A.B=VALUE", multiple=True, help="Override a setting; may be repeated.")
-@click.option("--division", type=click.Choice(["closed", "open"]), default="closed", show_default=True,
-              help="Closed runs must obey the hyperparameter rules.")
-@data_option
-@click.option("--submitter", default="laptime", show_default=True, help="Who runs, as logs and folders say it.")
-@click.option("--status", help="Availability of the system, as the round spells it.")
-@click.option("--system", default="", show_default="from the hardware found", help="Name of the system.")
-@suite_option
+@run_options
+@click.option("--nproc", type=click.IntRange(1, MOST), default=1, show_default=True,
+              help="Processes per run on each node.")
+@click.option("--nodes", type=click.IntRange(1, MOST), default=1, show_default=True,
+              help="Nodes that make each run together; every one runs this command.")
+@click.option("--node-rank", type=click.IntRange(0, MOST),
+              help="Number of this node; node 0 leads and writes the logs.")
+@click.option("--rendezvous", metavar="HOST:PORT", help="Where node 0 listens.")
 @json_option
-def command(*, name: str, round_name: str, out: Path | None, runs: int | None, nproc: int, device: str, threads: int,
-            seed: int | None, changes: tuple[str, ...], division: Literal["closed", "open"], data: Path,
-            submitter: str, status: str | None, system: str, suite: SuitePath, as_json: bool) -> int:
+def command(*, nproc: int, nodes: int, node_rank: int | None, rendezvous: str | None, as_json: bool,
+            **options: Unpack[Asked]) -> int:
     """Train benchmark NAME to its target, as often as the round asks for.
 
     Each run is a fresh process with a fresh seed. A set that was interrupted goes on with the runs that are missing.
+    Several nodes: see `laptime launch`. Started by torchrun, each of its processes becomes one of each run.
     """
-    request = RunRequest(benchmark=name, round=round_name, division=division, out=out, data=data, overrides=changes,
-                         nproc=nproc, device=device, threads=threads, seed=seed, runs=runs, submitter=submitter,
-                         system=system, suite=suite, command=("laptime", *sys.argv[1:]), variables=told_variables())
-    if status is not None:
-        request = replace(request, status=status)
     from laptime.cli.watch import watcher
+    from laptime.harness.place import launcher_variables, place_of
     from laptime.harness.runset import run_set
 
+    place = place_of(nproc, nodes=nodes, node_rank=node_rank, rendezvous=rendezvous,
+                     told=launcher_variables(os.environ))
+    request = replace(asked(options), nproc=place.local_size, nodes=place.nodes, variables=told_variables(),
+                      command=("laptime", *sys.argv[1:]))
     with watcher() as reporter:
-        outcome = run_set(request, reporter)
+        outcome = run_set(request, reporter, place)
     if as_json:
         say_json(answer(outcome))
-    else:
+    elif place.first:
         say(text(outcome))
+    else:
+        say(f"member {place.member + 1} of {place.members}: {outcome.message}")
     return outcome.exit_code
 
 

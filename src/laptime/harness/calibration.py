@@ -24,14 +24,18 @@ from laptime.training.data.store import MANIFEST, Manifest, Store
 
 REFERENCE = "reference"
 TABLE = "calibration.csv"
+SEPARATOR = "/"  # between the metrics of one evaluation
 POINT_FIELDS = ("in", "name", "batch_size", "unit", "values", "hyperparameters")
 FIELDS = ("round", "kind", "seed", "units", "best", "curve")
+
+Measured = float | Mapping[str, float]  # of a shortcut: the target's metric, or each of them in the target's order
 
 
 @dataclass(frozen=True)
 class CalibrationRun:
     """One run. `units`: evaluation position (in the round's unit) that first met the target, None: never; `best`: value
-    of the target's metric; `curve`: (position, value) of every evaluation."""
+    of the target's first metric; `curve`: (position, value of that metric) of every evaluation; `others`: the values of
+    the target's other metrics, evaluation by evaluation, where it has any."""
 
     round: str
     kind: str
@@ -39,6 +43,12 @@ class CalibrationRun:
     units: float | None
     best: float
     curve: tuple[tuple[float, float], ...]
+    others: tuple[tuple[float, ...], ...] = ()
+
+    def values(self) -> tuple[tuple[float, tuple[float, ...]], ...]:
+        """(position, values of all metrics) of every evaluation."""
+        others = self.others or ((),) * len(self.curve)
+        return tuple((position, (value, *rest)) for (position, value), rest in zip(self.curve, others, strict=True))
 
 
 def reference_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
@@ -65,20 +75,34 @@ def fault_runs(request: RunRequest, reporter: Reporter) -> list[CalibrationRun]:
     return runs
 
 
-def measure_shortcuts(request: RunRequest, listener: Listener) -> tuple[BenchmarkRules, dict[str, float]]:
-    """The target's metric as each shortcut of the benchmark's module `shortcuts` gets it, on prepared data."""
+def measure_shortcuts(request: RunRequest, listener: Listener) -> tuple[BenchmarkRules, dict[str, Measured]]:
+    """The target's metrics as each shortcut of the benchmark's module `shortcuts` gets it, on prepared data."""
     root = prepare(request, listener)
     flight = resolve(request)
     store = Store.open(root)
     store.unlock()  # no clock runs here
-    measures: Mapping[str, Callable[[Config, Store], float]] = load(request.benchmark, "shortcuts",
-                                                                    request.suite).SHORTCUTS
+    measures: Mapping[str, Callable[[Config, Store], Measured]] = load(request.benchmark, "shortcuts",
+                                                                       request.suite).SHORTCUTS
     return flight.rules, {name: measure(flight.config, store) for name, measure in measures.items()}
 
 
-def write_shortcuts(path: Path, found: Mapping[str, float]) -> None:
+def write_shortcuts(path: Path, found: Mapping[str, Measured]) -> None:
     """The table of measured shortcuts."""
-    _write(path, "shortcut,value\n" + "".join(f"{name},{value:.4f}\n" for name, value in found.items()))
+    _write(path, "shortcut,value\n" + "".join(f"{name},{shown(values)}\n" for name, values in found.items()))
+
+
+def shown(measured: Measured) -> str:
+    """A measurement as tables have it."""
+    return _joined(list(measured.values()) if isinstance(measured, Mapping) else [measured])
+
+
+def _joined(values: Sequence[float]) -> str:
+    return SEPARATOR.join(f"{value:.4f}" for value in values)
+
+
+def values_of(text: str) -> tuple[float, ...]:
+    """The values of one evaluation or shortcut as a table has them: one per metric of the target."""
+    return tuple(float(value) for value in text.split(SEPARATOR))
 
 
 def write_table(path: Path, runs: Iterable[CalibrationRun]) -> None:
@@ -91,7 +115,7 @@ def write_table(path: Path, runs: Iterable[CalibrationRun]) -> None:
     writer.writerow(FIELDS)
     for run in rows:
         units = "" if run.units is None else f"{run.units:g}"
-        curve = " ".join(f"{position:g}:{value:.4f}" for position, value in run.curve)
+        curve = " ".join(f"{position:g}:{_joined(values)}" for position, values in run.values())
         writer.writerow([run.round, run.kind, run.seed, units, f"{run.best:.4f}", curve])
     _write(path, text.getvalue())
 
@@ -136,9 +160,10 @@ def _points(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return list(reader.fieldnames or ()), list(reader)
 
 
-def reached(curve: Sequence[tuple[float, float]], target: Interval) -> float | None:
-    """The first position of a (position, value) curve that meets the target."""
-    return next((position for position, value in curve if target.contains(value)), None)
+def reached(curve: Iterable[tuple[float, Sequence[float]]], targets: Sequence[Interval]) -> float | None:
+    """The first position of a curve of (position, values) at which every metric meets its target."""
+    return next((position for position, values in curve
+                 if all(target.contains(value) for target, value in zip(targets, values, strict=True))), None)
 
 
 def best(values: Sequence[float], target: Interval) -> float:
@@ -172,28 +197,36 @@ def _samples_per_epoch(flight: Preflight) -> int | None:
 
 
 def _read(path: Path, kind: str, rules: BenchmarkRules, samples_per_epoch: int | None) -> CalibrationRun:
-    """A calibration run from its record. A round has one metric here: the first of its target."""
+    """A calibration run from its record."""
     record = orjson.loads(path.read_bytes())
-    metric, target = next(iter(rules.target.items()))
-    curve = [(_position(one | {"samples_per_epoch": samples_per_epoch}, rules), float(one["metrics"][metric]))
-             for one in record["evaluations"]]
-    return CalibrationRun(rules.round, kind, int(record["seed"]), reached(curve, target),
-                          best([value for _, value in curve], target), tuple(curve))
+    targets = list(rules.target.values())
+    names = {**record.get("hyperparameters", {}), "samples_per_epoch": samples_per_epoch}
+    found = [(_position(names | one, rules),
+              tuple(float(one["metrics"][metric]) for metric in rules.target)) for one in record["evaluations"]]
+    return CalibrationRun(rules.round, kind, int(record["seed"]), reached(found, targets),
+                          best([values[0] for _, values in found], targets[0]), *_split(found))
+
+
+def _split(found: Iterable[tuple[float, tuple[float, ...]]]) -> tuple[tuple[tuple[float, float], ...],
+                                                                     tuple[tuple[float, ...], ...]]:
+    """The curve of the first metric, and the values of the others where there are any."""
+    found = list(found)
+    others = tuple(values[1:] for _, values in found)
+    return tuple((position, values[0]) for position, values in found), others if any(others) else ()
 
 
 def _row(row: Mapping[str, str]) -> CalibrationRun:
     units = float(row["units"]) if row["units"] else None
     return CalibrationRun(row["round"], row["kind"], int(row["seed"]), units, float(row["best"]),
-                          tuple(_point(text) for text in row["curve"].split()))
+                          *_split(_point(text) for text in row["curve"].split()))
 
 
-def _point(text: str) -> tuple[float, float]:
-    position, _, value = text.partition(":")
-    return float(position), float(value)
+def _point(text: str) -> tuple[float, tuple[float, ...]]:
+    position, _, values = text.partition(":")
+    return float(position), values_of(values)
 
 
-def _position(evaluation: Mapping[str, float | None], rules: BenchmarkRules) -> float:
-    names = {name: evaluation[name] for name in ("samples", "epoch", "samples_per_epoch")}
+def _position(names: Mapping[str, float | None], rules: BenchmarkRules) -> float:
     value = rules.position.value.value({name: number for name, number in names.items() if number is not None})
     assert isinstance(value, int | float)
     return value

@@ -6,11 +6,12 @@ them into keys, and a moment that the round does not know is not written.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from laptime.config import Json
-from laptime.events import At, Epoch, Evaluated, Evaluating, Event, Note, Plan
+from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Plan
 from laptime.harness.clock import Clock
 from laptime.log.record import EventType, Record
 from laptime.rules.model import BenchmarkRules, Round
@@ -40,12 +41,13 @@ class Journal:
         self._plan: Plan | None = None
         self._block: At | None = None  # where the open block began
         self._blocks = 0  # begun so far
-        self._epoch: int | None = None  # the open epoch
+        self._epoch: At | None = None  # where the open epoch began
+        self._hyperparameters: dict[str, Json] = {}  # as logged: positions may depend on them
         self._evaluating: At | None = None
         self._paused: tuple[At, int] | None = None  # where and when the last evaluation inside an epoch ended
 
-    def point(self, moment: str, value: Json, metadata: Mapping[str, Json] | None = None) -> None:
-        self._write(moment, value, "POINT_IN_TIME", metadata)
+    def point(self, moment: str, value: Json, metadata: Mapping[str, Json] | None = None) -> int:
+        return self._write(moment, value, "POINT_IN_TIME", metadata)
 
     def start(self, moment: str, metadata: Mapping[str, Json] | None = None, *, at_ms: int | None = None) -> int:
         return self._write(moment, None, "INTERVAL_START", metadata, at_ms)
@@ -60,6 +62,7 @@ class Journal:
     def values(self, values: Mapping[str, Json]) -> None:
         """Every value the closed division asks for, in the round's order, under the round's keys (open runs too)."""
         written: set[str] = set()
+        self._hyperparameters = dict(values)
         for rule in self._rules.keys:
             if rule.key not in written and rule.name in values and rule.applies("closed", "both", values):
                 self.line(rule.key, values[rule.name])
@@ -79,10 +82,10 @@ class Journal:
             case Epoch(at):
                 self._close_epoch()
                 self._open_block(at)
-                self._epoch = at.epoch
+                self._epoch = at
                 self.start("epoch_start", self._epoch_metadata(at))
             case Evaluating(at):
-                self._close_block(at, whole_epoch=self._plan is not None and self._plan.evaluations.unit == "epochs")
+                self._close_block(at, whole_epoch=self._whole_epochs())
                 self._evaluating = at
                 self.start("eval_start", self._position(at))
             case Evaluated(at, metrics):
@@ -90,27 +93,56 @@ class Journal:
                 stamp = self.stop("eval_stop", self._position(at))
                 self._evaluating = None
                 self._paused = None if self._epoch is None else (at, stamp)
-            case Note(_, values):
-                self.point("tracked_stats", dict(values))
+            case Note(at, values):
+                self._note(at, values)
             case _:
                 pass
 
-    def finish(self, at: At, *, converged: bool) -> int:
-        """Close what is open and end the run."""
+    def saved(self, checkpoint: Checkpoint) -> int:
+        """A checkpoint was written: a block ends. Returns the stamp, which is the run's end if it meets the target."""
+        at = checkpoint.at
+        stamp = self.point("save_model", {"iteration": self._number(at.epoch)})
+        self._close_block(at, whole_epoch=self._whole_epochs())
+        self._paused = None if self._epoch is None else (at, stamp)
+        return stamp
+
+    def won(self, at: At, seconds: float) -> None:
+        """The first checkpoint that meets the target was written `seconds` after the clock started."""
+        self.point("eval_result", None, {"iteration": self._number(at.epoch), "timestamp": seconds})
+
+    def finish(self, at: At, *, converged: bool, at_ms: int | None = None) -> int:
+        """Close what is open and end the run, now or (where checkpoints were evaluated afterwards) at `at_ms`."""
         self._resume(at)
         if self._evaluating is not None:
             self.stop("eval_stop", self._position(self._evaluating))
             self._evaluating = None
         self._close_block(at, whole_epoch=True)
-        stamp = self.stop("run_stop", {"status": "success" if converged else "aborted"})
+        stamp = self.stop("run_stop", {"status": "success" if converged else "aborted"}, at_ms=at_ms)
         self.point("run_final", None)
         return stamp
 
+    def _note(self, at: At, values: Mapping[str, float]) -> None:
+        """What the rules of the benchmark have a key for on a line of its own, with its position; the rest together."""
+        keys = {rule.name: rule.key for rule in self._rules.keys if not rule.common}
+        for name, value in values.items():
+            if name in keys:
+                self.line(keys[name], value, self._position(at))
+        rest = {name: value for name, value in values.items() if name not in keys}
+        if rest:
+            self.point("tracked_stats", rest)
+
+    def _whole_epochs(self) -> bool:
+        return self._plan is not None and self._plan.evaluations.unit == "epochs"
+
     def _metrics(self, at: At, metrics: Mapping[str, float]) -> None:
         for name in self._rules.target:
-            self.point("eval_accuracy", metrics[name], self._position(at))
-        for interval in self._rules.target.values():
-            self.point("eval_target", interval.low)
+            self.point("eval_accuracy", metrics[name], {**self._position(at), **self._named(name)})
+        for name, interval in self._rules.target.items():
+            self.point("eval_target", interval.high if interval.low is None else interval.low, self._named(name))
+
+    def _named(self, metric: str) -> dict[str, Json]:
+        """Metadata that tells which metric a line holds, in rounds with a line for each."""
+        return {self._rules.metric_key: metric} if self._rules.metric_key else {}
 
     def _open_block(self, at: At) -> None:
         self._paused = None  # an evaluation at the very end of an epoch: the block begins with the next one
@@ -128,7 +160,7 @@ class Journal:
 
     def _close_epoch(self) -> None:
         if self._epoch is not None:
-            self.stop("epoch_stop", self._epoch_metadata(At(epoch=self._epoch)))
+            self.stop("epoch_stop", self._epoch_metadata(self._epoch))
             self._epoch = None
 
     def _close_block(self, at: At, *, whole_epoch: bool) -> None:
@@ -142,26 +174,41 @@ class Journal:
         return epoch - 1 + self._round.first_epoch
 
     def _position(self, at: At) -> dict[str, Json]:
-        sizes = self._plan.sizes if self._plan else None
-        names = {"samples": at.samples, "epoch": at.epoch, "step": at.step,
-                 "samples_per_epoch": sizes.samples_per_epoch if sizes else None,
-                 "global_batch_size": self._plan.global_batch_size if self._plan else None}
+        return {self._rules.position.key: self._place(at)}
+
+    def _place(self, at: At) -> int | float:
+        """Where training is, in the unit of the rules."""
+        names = {**self._hyperparameters, "samples": at.samples, "epoch": at.epoch, "step": at.step}
+        if self._plan is not None:
+            names |= {"samples_per_epoch": self._plan.sizes.samples_per_epoch,
+                      "global_batch_size": self._plan.global_batch_size}
         value = self._rules.position.value.value({name: v for name, v in names.items() if v is not None})
         assert isinstance(value, int | float)
-        return {self._rules.position.key: value}
+        return value
 
     def _epoch_metadata(self, at: At) -> dict[str, Json]:
-        return {"epoch_num": self._number(at.epoch)}
+        return {"epoch_num": self._place(at) if self._rules.position.everywhere else self._number(at.epoch)}
 
     def _block_metadata(self, at: At, *, length: bool) -> dict[str, Json]:
         if self._rules.position.key != "epoch_num":
             return self._position(at)
+        if self._rules.position.everywhere:
+            return {"first_epoch_num": self._place(at), **({"epoch_count": self._block_length(at)} if length else {})}
         metadata: dict[str, Json] = {"first_epoch_num": self._number(at.epoch)}
         if self._plan is not None and self._plan.evaluations.unit == "samples":  # no whole epochs: blocks are counted
             metadata["first_epoch_num"] = self._number(self._blocks)
         if length:
             metadata["epoch_count"] = self._block_epochs(at)
         return metadata
+
+    def _block_length(self, at: At) -> int | float:
+        """From here to the batch that meets the next evaluation point in samples, in the unit of the rules."""
+        plan = self._plan
+        end = plan.evaluations.next_after(at.samples) if plan and plan.evaluations.unit == "samples" else None
+        if plan is None or end is None:
+            return 0
+        batches = -(-(end - at.samples) // plan.global_batch_size)
+        return self._place(replace(at, samples=at.samples + batches * plan.global_batch_size)) - self._place(at)
 
     def _block_epochs(self, at: At) -> int:
         """Epochs from here to the next evaluation, or to the limit where that comes first."""

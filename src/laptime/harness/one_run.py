@@ -47,6 +47,7 @@ class Job:
     log: Path
     record: Path
     scratch: Path
+    clears_caches: bool = True  # one process does it on each node
 
 
 @dataclass
@@ -62,13 +63,15 @@ class Account:
 class Outcome:
     """How a run ended. `seconds`: between run_start and run_stop, None when the clock never ran.
 
-    `exit_code`: what went wrong, as the program tells it; 0 when nothing did or nobody knows.
+    `exit_code`: what went wrong, as the program tells it; 0 when nothing did or nobody knows. `consequence`: it ended
+    so because of what another process did, which explains more.
     """
 
     status: Status
     seconds: float | None
     message: str
     exit_code: int = FINE
+    consequence: bool = False
 
 
 class Run:
@@ -83,6 +86,7 @@ class Run:
         self._closing = False
         self._result: Outcome | None = None
         self._at = At()
+        self._checkpoints: list[tuple[Checkpoint, int]] = []  # to be evaluated after training, and when they were saved
 
     def execute(self) -> Outcome:
         try:
@@ -112,7 +116,7 @@ class Run:
 
     def _clear_caches(self) -> None:
         with self._phase("caches"):
-            report = caches.clear(self.store.paths()) if self.world.first else None
+            report = caches.clear(self.store.paths()) if self.job.clears_caches else None
             self.world.barrier()
         if report is not None:
             self.account.facts["caches"] = {"method": report.method, "resident": report.resident}
@@ -145,8 +149,10 @@ class Run:
     def _declare(self, session: Session, plan: Plan) -> None:
         """Log what runs, read from live objects; refuse what the closed division forbids."""
         request = self.job.request
-        values: dict[str, Json] = {"train_samples": plan.sizes.train_samples, "eval_samples": plan.sizes.eval_samples}
+        sizes = {"train_samples": plan.sizes.train_samples, "eval_samples": plan.sizes.eval_samples}
+        values: dict[str, Json] = {name: value for name, value in sizes.items() if value is not None}
         values |= session.hyperparameters
+        self.account.facts["hyperparameters"] = dict(values)
         violations = check_hyperparameters(self.flight.rules, values, request.division)
         self.account.facts["violations"] = violations
         if request.division == "closed" and request.seed is None:
@@ -194,9 +200,22 @@ class Run:
                 for event in events:
                     if self._follow(event, meter):
                         break
+            if self._checkpoints:
+                with self._phase("evaluate"):
+                    self._evaluate_checkpoints(session, meter)
             return self._result or self._missed()
         finally:
             events.close()  # type: ignore[attr-defined]
+
+    def _evaluate_checkpoints(self, session: Session, meter: Meter) -> None:
+        """Off the clock, in order, up to the first that meets the target: its stamp ends the run."""
+        for checkpoint, stamp in self._checkpoints:
+            self._follow(Evaluating(checkpoint.at), meter)
+            metrics = session.evaluate(checkpoint.path)
+            self._at = checkpoint.at
+            self.journal.event(Evaluated(checkpoint.at, metrics))
+            if self._evaluated(checkpoint.at, metrics, meter, saved_ms=stamp):
+                return
 
     def _follow(self, event: Event, meter: Meter) -> bool:
         """Log and show one event; True when it ends the run."""
@@ -211,25 +230,29 @@ class Run:
                 self._evaluation = Stopwatch()
             case Evaluated(at, metrics):
                 return self._evaluated(at, metrics, meter)
-            case Note() | Checkpoint():
+            case Checkpoint():
+                self._checkpoints.append((event, self.journal.saved(event)))
+            case Note():
                 pass
         return False
 
-    def _evaluated(self, at: At, metrics: Mapping[str, float], meter: Meter) -> bool:
+    def _evaluated(self, at: At, metrics: Mapping[str, float], meter: Meter, saved_ms: int | None = None) -> bool:
         target = self.flight.rules.target
         reached = self.world.agree(all(interval.contains(metrics[name]) for name, interval in target.items()))
         self.account.evaluations.append({"epoch": at.epoch, "samples": at.samples, "metrics": dict(metrics),
                                          "seconds": self._evaluation.seconds()})
         ends = reached and self.job.request.stop_at_target
         if ends:
-            self._stop_clock("converged", "")
+            self._stop_clock("converged", "", saved_ms)
         meter.tell("evaluated", at, metrics)
         return ends
 
-    def _stop_clock(self, status: Status, message: str) -> Outcome:
+    def _stop_clock(self, status: Status, message: str, at_ms: int | None = None) -> Outcome:
         self._closing = True
-        stamp = self.journal.finish(self._at, converged=status == "converged")
         assert self._started_ms is not None
+        if at_ms is not None:
+            self.journal.won(self._at, (at_ms - self._started_ms) / 1000)
+        stamp = self.journal.finish(self._at, converged=status == "converged", at_ms=at_ms)
         self._result = Outcome(status, (stamp - self._started_ms) / 1000, message)
         return self._result
 

@@ -14,6 +14,7 @@ from laptime.rules.formula import Formula
 from laptime.rules.load import load_round
 from laptime.rules.model import BenchmarkRules, Evaluations, Round
 from laptime.suite import load
+from laptime.training.distributed.layout import check, data_processes
 
 ALWAYS_FREE = ("parallel.*", "speed.*")  # how a run is computed, not what
 HARNESS_LIMIT_EPOCHS = 1000.0  # where neither rules nor configuration say when to give up
@@ -37,7 +38,8 @@ def resolve(request: RunRequest) -> Preflight:
     benchmark: Benchmark[Config] = load(request.benchmark, "benchmark", request.suite).BENCHMARK
     preset = benchmark.presets[rules.preset]()
     config = override(preset, request.overrides)
-    benchmark.validate(config, request.nproc)
+    check(config.parallel, benchmark.layout(config), request.processes)
+    benchmark.validate(config, data_processes(config.parallel, request.processes))
     if request.division == "closed" and request.seed is None:
         refuse_illegal([*_fixed_settings(rules, preset, config), *_allowed_settings(rules, config)], rules)
     return Preflight(request, round_, rules, benchmark, config)

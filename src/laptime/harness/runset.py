@@ -8,7 +8,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from typing import Protocol
 
 from laptime import errors
 from laptime.config import RunRequest
-from laptime.errors import RunFailed
+from laptime.errors import Incomplete, RunFailed
+from laptime.harness.company import Company, Follower, company, followed
 from laptime.harness.launcher import Launcher
 from laptime.harness.one_run import Job, Status
+from laptime.harness.place import Place
 from laptime.harness.preflight import Preflight, resolve
 from laptime.harness.preparation import prepare
 from laptime.harness.progress import RunEvent
@@ -49,7 +51,8 @@ class RunOutcome:
 
 @dataclass(frozen=True)
 class SetOutcome:
-    """A set, after this call. `outcomes`: the runs made now, in the order they ended."""
+    """A set, after this call. `outcomes`: the runs made now, in the order they ended; other members than the first one
+    make none that they know of."""
 
     folder: Path
     outcomes: tuple[RunOutcome, ...]
@@ -74,36 +77,69 @@ class _Interrupt(Exception):
         self.number = number
 
 
-def run_set(request: RunRequest, reporter: Reporter) -> SetOutcome:
-    """Make the runs that are missing. Raises UserErrors for whatever is wrong before or during a run."""
+def run_set(request: RunRequest, reporter: Reporter, place: Place | None = None) -> SetOutcome:
+    """Make the runs that are missing, alone or as one of several members (`place`), of which the first one leads.
+
+    Raises UserErrors for whatever is wrong before or during a run.
+    """
+    place = place or Place(local=request.nproc, local_size=request.nproc)
     flight = resolve(request)
-    with SetFolder.open(flight) as folder:
-        for note in folder.notes:
-            reporter.message(note)
-        outcomes: list[RunOutcome] = []
-        missing = folder.missing()
-        if missing:
-            try:
-                _complete(folder, missing, reporter, outcomes)
-            except _Interrupt as stop:
-                return _interrupted(folder, outcomes, stop.number)
-        return _summary(folder, tuple(outcomes), flight)
+    if not place.first:
+        return _follow(place, flight, reporter)
+    with _waiting(place), company(place, flight) as others, SetFolder.open(flight) as folder:
+        outcome = _completed(folder, flight, place, others, reporter)
+        others.end(outcome.exit_code, outcome.message)
+    return outcome
 
 
-def _complete(folder: SetFolder, missing: list[int], reporter: Reporter, outcomes: list[RunOutcome]) -> None:
-    with _signals():
-        data = prepare(folder.request, reporter)
-        folder.agree_on_data(Manifest.load(data).content_hash)
-        _make(folder, missing, Launcher(), reporter, outcomes)
+def _follow(place: Place, flight: Preflight, reporter: Reporter) -> SetOutcome:
+    """The set as another member than the first one sees it: how it ended."""
+    follower = Follower(place, flight, reporter)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if follower.stopped is not None or not follower.joined:
+            raise _Interrupt(number)  # there is nobody to tell, or it was told
+        follower.stopped = signal.Signals(number)
+
+    with _waiting(place), _handled(note):
+        code, message = followed(place, flight, reporter, follower)
+    return SetOutcome(flight.request.out or Path(), (), code, message)
 
 
-def _make(folder: SetFolder, missing: list[int], launcher: Launcher, reporter: Reporter,
-          outcomes: list[RunOutcome]) -> None:
+@contextlib.contextmanager
+def _waiting(place: Place) -> Iterator[None]:
+    """A signal while members wait for each other ends this one."""
+    try:
+        with _signals() if place.members > 1 else contextlib.nullcontext():
+            yield
+    except _Interrupt as stop:
+        raise Incomplete(f"stopped by {signal.Signals(stop.number).name}", exit_code=_code(stop.number)) from None
+
+
+def _completed(folder: SetFolder, flight: Preflight, place: Place, others: Company, reporter: Reporter) -> SetOutcome:
+    for note in folder.notes:
+        reporter.message(note)
+    outcomes: list[RunOutcome] = []
+    missing = folder.missing()
+    if missing:
+        try:
+            with _signals():
+                data = prepare(folder.request, reporter)
+                folder.agree_on_data(Manifest.load(data).content_hash)
+                others.prepare(Manifest.load(data).content_hash)
+                _make(folder, missing, Launcher(place), others, reporter=reporter, outcomes=outcomes)
+        except _Interrupt as stop:
+            return _interrupted(folder, outcomes, stop.number)
+    return _summary(folder, tuple(outcomes), flight)
+
+
+def _make(folder: SetFolder, missing: list[int], launcher: Launcher, others: Company,
+          *, reporter: Reporter, outcomes: list[RunOutcome]) -> None:
     """Run `missing`, `jobs` at a time; the first failed run ends the set. Appends to `outcomes` as runs end."""
 
     def one(index: int) -> None:
         if not launcher.stopped:
-            outcome = _one(folder, index, launcher, reporter)
+            outcome = _one(folder, index, launcher, others, reporter)
             outcomes.append(outcome)
             if outcome.status != "interrupted" or not launcher.stopped:  # else the set as a whole says why
                 reporter.run_ended(outcome)
@@ -129,31 +165,52 @@ def _wait(futures: list[Future[None]]) -> None:
                 future.result()
 
 
-def _one(folder: SetFolder, index: int, launcher: Launcher, reporter: Reporter) -> RunOutcome:
+def _one(folder: SetFolder, index: int, launcher: Launcher, others: Company, reporter: Reporter) -> RunOutcome:
     request = folder.request
     seed = request.seed + index if request.seed is not None else folder.fresh_seed(lambda: secrets.randbits(SEED_BITS))
     reporter.run_started(index, folder.total, seed)
-    with tempfile.TemporaryDirectory(prefix="laptime-") as scratch:
+    with _room(), tempfile.TemporaryDirectory(prefix="laptime-", ignore_cleanup_errors=True) as scratch:
         job = Job(request, index, seed, folder.log_in_progress(index), folder.record(index), Path(scratch) / "run")
         save_job(job, Path(scratch) / "job.json")
-        outcome = launcher.run(Path(scratch) / "job.json", job, folder.output(index), reporter)
+        outcome = others.trouble()  # somebody left after the run before
+        if outcome is None:
+            meeting = others.begin(index, seed)
+            outcome = others.finish(launcher.run(Path(scratch) / "job.json", job, folder.output(index), reporter,
+                                                 meeting=meeting, trouble=others.trouble))
+    for member, text in others.printed().items():
+        with contextlib.suppress(OSError):  # no room: the run itself says so, where it matters
+            folder.output_of(index, member).write_text(text)
     log = folder.keep(index, finished=outcome.status in ("converged", "not converged"))
     return RunOutcome(index, outcome.status, outcome.seconds, log, outcome.message, outcome.exit_code)
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _room() -> Iterator[None]:
+    """A disk without room for the files of a run is one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(f"cannot write {error.filename or 'the files of a run'}: {error.strerror or error}",
+                        hint="Free some space (TMPDIR names the folder of temporary files).") from None
+
+
+def _signals() -> contextlib.AbstractContextManager[None]:
     """SIGINT, SIGTERM and SIGHUP become `_Interrupt` inside the block."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise _Interrupt(number)
 
-    before = {number: signal.signal(number, interrupt) for number in stop_signals()}
+    return _handled(interrupt)
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in stop_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 @contextlib.contextmanager
@@ -168,9 +225,12 @@ def _deaf() -> Iterator[None]:
 
 
 def _interrupted(folder: SetFolder, outcomes: list[RunOutcome], number: int) -> SetOutcome:
-    code = errors.INTERRUPTED if number == signal.SIGINT else errors.TERMINATED
     message = f"stopped by {signal.Signals(number).name}; {_kept(folder)}; {OTHERS}"
-    return SetOutcome(folder.results, tuple(outcomes), code, message)
+    return SetOutcome(folder.results, tuple(outcomes), _code(number), message)
+
+
+def _code(number: int) -> int:
+    return errors.INTERRUPTED if number == signal.SIGINT else errors.TERMINATED
 
 
 def _summary(folder: SetFolder, outcomes: tuple[RunOutcome, ...], flight: Preflight) -> SetOutcome:

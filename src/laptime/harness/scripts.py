@@ -27,7 +27,7 @@ def write_descriptions(paths: SubmissionPaths, flight: Preflight, request: RunRe
     system.parent.mkdir(parents=True, exist_ok=True)
     if not system.exists():
         save(system, system_description(describe(), submitter=request.submitter, division=request.division,
-                                        status=request.status, system_name=request.system))
+                                        status=request.status, system_name=request.system, nodes=request.nodes))
     folder = paths.scripts(flight.rules.log_name, request.system)
     folder.mkdir(parents=True, exist_ok=True)
     _save_implementation(folder / f"{request.system}_laptime.json", flight)
@@ -39,6 +39,8 @@ def scripts(flight: Preflight, request: RunRequest) -> dict[str, str]:
     name, round_ = flight.rules.name, flight.round.name
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     run = shlex.join(["laptime", "run", name, "--round", round_, *_options(request, flight.request)])
+    if request.nodes > 1:  # on every node: its number, and where the first one listens
+        run += f' --nodes {request.nodes} --node-rank "${{NODE_RANK:?}}" --rendezvous "${{RENDEZVOUS:?}}"'
     prepare = shlex.join(["laptime", "prepare", name, "--round", round_, *_places(flight.request)])
     download = ""
     if flight.rules.data != "generated":

@@ -13,6 +13,7 @@ import orjson
 
 from laptime.config import RunRequest, to_json
 from laptime.errors import InvalidConfiguration, UserError
+from laptime.harness.aftermath import close_log
 from laptime.harness.lock import alone_in
 from laptime.harness.preflight import Preflight
 from laptime.harness.record import save
@@ -23,6 +24,7 @@ from laptime.system.submission import system_name
 from laptime.training.distributed.world import device_name, threads_for
 
 SET_FILE = "set.json"
+OUTPUT_OF_MEMBER = "output_{}_member_{}.txt"
 
 
 @dataclass
@@ -34,6 +36,7 @@ class SetFolder:
     request: RunRequest
     seeds: list[int]
     notes: list[str] = field(default_factory=list)  # what the user should know about the files beside the logs
+    flight: Preflight | None = field(default=None, repr=False)
     _set: dict[str, object] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -48,7 +51,7 @@ class SetFolder:
         assert request.out is not None
         paths = SubmissionPaths(request.out, request.submitter)
         results = paths.results(request.system, flight.rules.log_name)
-        folder = cls(results, request.runs or flight.rules.runs, request, [])
+        folder = cls(results, request.runs or flight.rules.runs, request, [], flight=flight)
         with contextlib.ExitStack() as held:
             with _writable(results):
                 results.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,10 @@ class SetFolder:
         """What the worker and its libraries printed."""
         return self.results / f"output_{index}.txt"
 
+    def output_of(self, index: int, member: int) -> Path:
+        """What the workers of another member printed, as far as it was sent here."""
+        return self.results / OUTPUT_OF_MEMBER.format(index, member)
+
     def log_in_progress(self, index: int) -> Path:
         """Where the worker writes; becomes `log` when the run is finished."""
         path = self.results / f"running_{index}.log"
@@ -89,6 +96,8 @@ class SetFolder:
             return None
         if finished:
             return running.rename(self.log(index))
+        if self.flight is not None:
+            close_log(running, self.flight.round, self.flight.rules)
         names = (self.results / f"unfinished_{index}_{number}.log" for number in count())
         return running.rename(next(path for path in names if not path.exists()))
 
@@ -134,14 +143,15 @@ def _completed(flight: Preflight) -> RunRequest:
     """The request with its defaults filled in: output folder and system name."""
     request = flight.request
     out = request.out or Path("runs") / flight.round.name
-    system = request.system or system_name(describe(), processes=request.nproc)
+    nodes = f"_{request.nodes}nodes" if request.nodes > 1 else ""
+    system = request.system or system_name(describe(), processes=request.nproc) + nodes
     return replace(request, out=out, system=system)
 
 
 def _identity(flight: Preflight) -> dict[str, object]:
     """What all runs of a set have in common, as far as it is known before the data are there."""
     request = flight.request
-    return {"round": flight.round.name, "division": request.division, "processes": request.nproc,
+    return {"round": flight.round.name, "division": request.division, "processes": request.processes,
             "threads": threads_for(request.threads, request.nproc), "device": device_name(request.device),
             "seed": request.seed, "stop_at_target": request.stop_at_target, "configuration": to_json(flight.config),
             "laptime version": metadata.version("laptime")}

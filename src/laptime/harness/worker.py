@@ -1,9 +1,10 @@
-"""The process of one run: `python -m laptime.harness.worker JOB.json`, alone or once per rank under torchrun.
+"""The process of one run: `python -m laptime.harness.worker JOB.json`, alone or once per rank.
 
 Its standard output carries progress lines (harness.progress.MARK); the last one is an "end" event with the outcome.
 """
 
 import contextlib
+import faulthandler
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
@@ -28,20 +29,25 @@ from laptime.harness.progress import RunEvent
 from laptime.harness.record import write_record
 from laptime.log.write import LogWriter
 from laptime.training.data.store import Store
+from laptime.training.distributed.arrange import arrange
 from laptime.training.distributed.world import World, join, leave, set_threads
 
 WATCH_SECONDS = 1.0  # between two looks whether the parent is there
+GRACE_SECONDS = 8.0  # for the main thread to hear a signal; it may wait for other ranks in a call that never returns
+MARGIN_SECONDS = 60.0  # a collective waits this much longer than the launcher does for a sign of life
+NETWORK = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", "socket timeout")
 
 
 def main(arguments: list[str]) -> int:
     """Run the job in file `arguments[0]`. Returns 0 for a whole run, converged or not.
 
-    Else 1: then torchrun ends the other ranks, which would wait for this one.
+    Else 1. The launcher then ends the other ranks, which would wait for this one.
     """
     job = from_json(Job, orjson.loads(Path(arguments[0]).read_bytes()))
     for number in stop_signals():
         signal.signal(number, _stop)
-    outcome = _outcome(job)
+    _insist()
+    outcome = _outcome(replace(job, clears_caches=os.environ.get("LOCAL_RANK", "0") == "0"))
     _tell(RunEvent("end", text=orjson.dumps(asdict(outcome)).decode()))
     return 0 if outcome.status in ("converged", "not converged") else 1
 
@@ -70,6 +76,28 @@ def _watch(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _insist() -> None:
+    """From now on, end this process a while after a stop signal, even where its main thread never hears of it.
+
+    Python's handlers run between two steps of the main thread, so not while it waits for a dead rank. The system writes
+    the signal's number into a pipe at once. The launcher finishes the log of a worker that ended so.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        number = os.read(reading, 1)[0]
+        threading.Event().wait(GRACE_SECONDS)
+        with contextlib.suppress(OSError, ValueError):
+            faulthandler.dump_traceback(all_threads=True)
+        text = f"stopped by {signal.Signals(number).name}, while it waited for something that did not come"
+        _tell(RunEvent("end", text=orjson.dumps(asdict(Outcome("interrupted", None, text, consequence=True))).decode()))
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def save_job(job: Job, path: Path) -> None:
     """Write `job` for a worker process."""
     path.write_bytes(orjson.dumps(to_json(job)))
@@ -82,20 +110,34 @@ def _outcome(job: Job) -> Outcome:
     except Stopped as stop:
         return Outcome("interrupted", None, f"stopped by {stop.signal_name}")
     except UserError as error:
-        traceback.print_exc()
+        _trace()
         return Outcome("failed", None, str(error) + (f" {error.hint}" if error.hint else ""), error.exit_code)
     except MemoryError:
-        traceback.print_exc()
+        _trace()
         return Outcome("failed", None, "out of memory; try --set parallel.accumulation_steps=2 or a smaller batch")
     except Exception as error:  # the boundary of the process: whatever happened must be told
+        _trace()
+        text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        if _is_broken_exchange(error):
+            return Outcome("failed", None, f"another process of the run does not answer ({text})", consequence=True)
+        return Outcome("failed", None, text)
+
+
+def _trace() -> None:
+    """The traceback for the run's output file; where there is no room for it, the outcome is still told."""
+    with contextlib.suppress(OSError):
         traceback.print_exc()
-        return Outcome("failed", None, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+
+
+def _is_broken_exchange(error: Exception) -> bool:
+    """Whether a collective or the store behind it failed: some other process is the reason."""
+    return type(error).__name__.startswith("Dist") or any(word in str(error).lower() for word in NETWORK)
 
 
 def _run(job: Job) -> Outcome:
     flight = resolve(job.request)
     set_threads(job.request.threads, job.request.nproc)
-    world = join(job.request.device)
+    world = arrange(join(job.request.device, timeout_s=job.request.silence_s + MARGIN_SECONDS), flight.config.parallel)
     job.scratch.mkdir(parents=True, exist_ok=True)
     store = Store.open(data_folder(flight))
     with _sink(job, flight, world) as sink:
@@ -107,8 +149,17 @@ def _run(job: Job) -> Outcome:
         finally:
             if world.first:
                 write_record(run, outcome)
-    leave(world)
+    if outcome.status in ("converged", "not converged"):  # else the others are elsewhere, and would be waited for
+        _part(world)
     return outcome
+
+
+def _part(world: World) -> None:
+    """Leave the others. The run is over: a rank that dies now changes nothing any more."""
+    try:
+        leave(world)
+    except Exception:
+        _trace()
 
 
 @contextlib.contextmanager
@@ -143,4 +194,7 @@ def _deaf() -> None:
 
 if __name__ == "__main__":
     watch()
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code:  # taking a broken process group apart may wait for ranks that are gone
+        sys.stderr.flush()
+        os._exit(code)

@@ -40,6 +40,20 @@ class LogWriter:
             raise UserError(f"cannot create the log {path}: {problem.strerror or problem}",
                             hint="Choose a folder that exists and that you may write to.") from None
 
+    @classmethod
+    def appending(cls, path: Path, dialect: Dialect = "mllog", benchmark: str = "") -> "LogWriter":
+        """A writer that goes on behind the last whole line of an existing log. Raises RunFailed when it cannot."""
+        writer = cls.__new__(cls)
+        writer.path, writer.dialect, writer.benchmark = path, dialect, benchmark
+        try:
+            writer._size = path.read_bytes().rfind(b"\n") + 1
+            writer._file = path.open("r+b", buffering=0)
+            writer._file.truncate(writer._size)
+            writer._file.seek(writer._size)
+        except OSError as problem:
+            raise writer._failure(problem) from None
+        return writer
+
     def write(self, record: Record) -> None:
         """Append one record as one line."""
         line = format_line(record, self.dialect, self.benchmark).encode() + b"\n"

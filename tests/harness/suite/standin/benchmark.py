@@ -65,10 +65,30 @@ class StandIn:
             raise RuntimeError("the network exploded")
         if epoch == 2 and self.config.behaviour == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.config.behaviour == "together" or self.config.behaviour.startswith("rank 1"):
+            self._exchange(epoch)
         if epoch == 2 and self.config.behaviour == "one rank crashes":
             if self.ctx.world.rank == 1:
                 raise RuntimeError("the network exploded")
             time.sleep(120)
+
+
+    def _exchange(self, epoch):
+        """A collective in each epoch, to which rank 1 does not come in the second."""
+        if self.ctx.world.rank == 1 and epoch == 2:
+            match self.config.behaviour:
+                case "rank 1 is killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "rank 1 stops":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                case "rank 1 hangs":
+                    time.sleep(600)
+                case "rank 1 is deaf":
+                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+                    time.sleep(600)
+                case "rank 1 raises":
+                    raise RuntimeError("the network exploded")
+        self.ctx.world.sum(torch.ones(1))
 
 
 def generate(config, root, seed):

@@ -13,7 +13,8 @@ class StandInConfig:
     reaches_at: int = 2  # epoch of the first passing evaluation; 0: never
     limit_epochs: int = 3
     pause: float = 0.0  # seconds per epoch
-    behaviour: Literal["good", "crash", "one rank crashes", "killed", "early data", "lazy state", "trace"] = "good"
+    behaviour: Literal["good", "together", "rank 1 is killed", "rank 1 hangs", "rank 1 stops", "rank 1 raises",
+                       "rank 1 is deaf", "crash", "one rank crashes", "killed", "early data", "lazy state", "trace"] = "good"
     opt_weight: float = 0.5
     parallel: Parallel = field(default_factory=Parallel)
     speed: Speed = field(default_factory=Speed)

@@ -40,6 +40,14 @@ def test_wheel_carries_rule_data():
     assert tools["packages"]["find"] == {"where": ["src"]}
 
 
+def test_wheel_carries_every_data_file_of_the_package():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    data = [path for path in (ROOT / "src" / "laptime").rglob("*")
+            if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed"]
+    assert len(data) > 100
+    assert [str(path) for path in data if not any(path.match(pattern) for pattern in patterns)] == []
+
+
 def test_wheel_leaves_tests_beside_benchmarks_out(tmp_path, monkeypatch):
     said: dict[str, dict[str, type[setuptools.Command]]] = {}
     monkeypatch.setattr(setuptools, "setup", lambda **told: said.update(told))

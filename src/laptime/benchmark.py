@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from laptime.config import Config, Json
 from laptime.events import Event, Plan, Sizes
 from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.layout import Layout
 from laptime.training.distributed.world import World
 from laptime.training.seeds import Seeds
 from laptime.training.state import State
@@ -60,6 +61,11 @@ def anything_goes(config: Config, processes: int) -> None:
     """The default `Benchmark.validate`: build() finds what cannot run."""
 
 
+def copied(config: Config) -> Layout:
+    """The default `Benchmark.layout`: a model that can only be copied."""
+    return Layout()
+
+
 @dataclass(frozen=True)
 class Benchmark(Generic[C]):
     """One benchmark. `prepare` and `generate` are untimed and write the same on-disk format.
@@ -68,8 +74,10 @@ class Benchmark(Generic[C]):
     prepare:  (config, source folder, data folder): verify and reformat real data
     generate: (config, data folder, seed): make learnable data in the published layout, then reformat as `prepare` does
     sizes:    pure, before build
-    validate: (configuration, processes): raises InvalidConfiguration before anything is made or built
+    validate: (configuration, processes that read samples of their own): raises InvalidConfiguration before anything is
+              made or built
     build:    model, optimizer and optimizer state; the data door is locked
+    layout:   how the model can be spread over processes (docs/parallel.md)
     """
 
     presets: Mapping[str, Callable[[], C]]
@@ -78,3 +86,4 @@ class Benchmark(Generic[C]):
     sizes: Callable[[C, Manifest], Sizes]
     build: Callable[[C, Context], Session]
     validate: Callable[[C, int], None] = anything_goes
+    layout: Callable[[C], Layout] = copied

@@ -11,7 +11,7 @@ from sessions import benchmark_of, prepared, session_of
 from laptime.benchmark import Context
 from laptime.config import flat, from_json, override, to_json
 from laptime.errors import DataTouchedTooEarly
-from laptime.events import Cadence, Epoch, Evaluated, Evaluating, Plan, Point
+from laptime.events import Cadence, Checkpoint, Epoch, Evaluated, Evaluating, Plan, Point
 from laptime.rules.load import load_round
 from laptime.suite import folders
 from laptime.training.data.store import Manifest, Store
@@ -94,6 +94,7 @@ def test_build_and_warm_up_work_without_data_files(name, data, tmp_path):
     (tmp_path / "manifest.json").write_text((data(name) / "manifest.json").read_text())
     for file, entry in manifest.files.items():
         if entry.kind == "weights":  # this door is open from the start
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(data(name) / file, tmp_path / file)
     session, store = session_of(name, "smoke", tmp_path)
     session.warm_up()
@@ -142,7 +143,7 @@ def test_events_come_in_order_and_leave_torch_as_it_was(name, data):
     assert kinds[0] is Epoch
     assert positions == sorted(positions)
     assert [k for k in kinds if k in (Evaluating, Evaluated)] == [Evaluating, Evaluated] * kinds.count(Evaluated)
-    assert kinds.count(Evaluated) == 2
+    assert kinds.count(Evaluated) + kinds.count(Checkpoint) == 2  # evaluated on the clock, or kept for later
 
 
 def test_configuration_is_made_of_plain_values(name):

@@ -1,18 +1,24 @@
 """Design decision 6: at equal spans the losses do not depend on the layout; at another span they do."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from sessions import losses, prepared, session_of
+from sessions import benchmark_of, losses, prepared, session_of
 
+from laptime.config import override
+from laptime.errors import InvalidConfiguration
 from laptime.suite import folders
+from laptime.training.distributed.layout import check
 from laptime.training.distributed.world import World
 
 STEPS = 20
+TWO = [["parallel.shard=2"], ["parallel.shard=2", "parallel.checkpointing=blocks", "parallel.accumulation_steps=2"],
+       ["parallel.tensor=2"], ["parallel.tensor=2", "parallel.sequence=true"], ["parallel.context=2"],
+       ["parallel.pipeline=2", "parallel.accumulation_steps=2"], ["parallel.tables=rows"]]
+FOUR = [["parallel.tensor=2", "parallel.pipeline=2", "parallel.accumulation_steps=2"],
+        ["parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true"],
+        ["parallel.tensor=2", "parallel.shard=2", "parallel.sequence=true"], ["parallel.data=2", "parallel.shard=2"]]
 ALONE = World(0, 1, torch.device("cpu"))
 RUNNABLE = [name for name, folder in folders().items() if (folder / "benchmark.py").is_file()]
 
@@ -37,13 +43,11 @@ def alone(name, root, layout, more):
     return losses(session, ALONE, STEPS)
 
 
-def two_processes(name, root, layout, more, out):
-    script = Path(__file__).parents[1] / "support" / "sessions.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(out),
-               name, layout["preset"], str(root), str(STEPS), *layout["overrides"], *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(out.read_text())
+def several(gang, name, root, layout, more):
+    first, *others = gang.run("forms:benchmark_losses", name, layout["preset"], str(root), STEPS,
+                              [*layout["overrides"], *more])
+    assert all(other == first for other in others), "processes disagree on the loss"
+    return first
 
 
 def relative_difference(one, other):
@@ -55,28 +59,64 @@ def test_losses_with_accumulation_equal(case):
     assert relative_difference(reference, alone(name, root, layout, ["parallel.accumulation_steps=2"])) <= 1e-10
 
 
-def test_losses_with_two_processes_equal(case, tmp_path):
+def test_losses_with_two_processes_equal(case, pair):
     name, root, layout, reference = case
-    assert relative_difference(reference, two_processes(name, root, layout, [], tmp_path / "losses.json")) <= 1e-10
+    assert relative_difference(reference, several(pair, name, root, layout, [])) <= 1e-10
 
 
-def test_losses_with_two_processes_and_a_span_across_them_equal(case, tmp_path):
+def test_losses_with_two_processes_and_a_span_across_them_equal(case, pair):
     name, root, layout, _ = case
     wide = alone(name, root, layout, layout["other"])
-    assert relative_difference(wide, two_processes(name, root, layout, layout["other"], tmp_path / "l.json")) <= 1e-10
+    assert relative_difference(wide, several(pair, name, root, layout, layout["other"])) <= 1e-10
 
 
-def test_losses_with_two_processes_and_accumulation_equal(case, tmp_path):
+def test_losses_with_two_processes_and_accumulation_equal(case, pair):
     name, root, layout, reference = case
-    both = two_processes(name, root, layout, ["parallel.accumulation_steps=2"], tmp_path / "losses.json")
+    both = several(pair, name, root, layout, ["parallel.accumulation_steps=2"])
     assert relative_difference(reference, both) <= 1e-10
 
 
-def test_losses_in_float32_equal_within_1e_5(case, tmp_path):
+def test_losses_in_float32_equal_within_1e_5(case, pair):
     name, root, layout, _ = case
     single = ["speed.dtype=float32"]
     reference = alone(name, root, layout, single)
-    assert relative_difference(reference, two_processes(name, root, layout, single, tmp_path / "losses.json")) <= 1e-5
+    assert relative_difference(reference, several(pair, name, root, layout, single)) <= 1e-5
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("form", TWO, ids=" ".join)
+def test_losses_of_every_form_that_two_processes_can_take_equal(case, pair, form):
+    name, root, layout, reference = case
+    skip_unless_offered(name, layout, form, 2)
+    assert relative_difference(reference, several(pair, name, root, layout, form)) <= 1e-10
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("form", FOUR, ids=" ".join)
+def test_losses_of_every_form_that_four_processes_can_take_equal(case, quad, form):
+    name, root, layout, reference = case
+    skip_unless_offered(name, layout, form, 4)
+    assert relative_difference(reference, several(quad, name, root, layout, form)) <= 1e-10
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize("form", TWO, ids=" ".join)
+def test_losses_of_every_form_in_float32_equal_within_1e_5(case, pair, form):
+    name, root, layout, _ = case
+    skip_unless_offered(name, layout, form, 2)
+    single = ["speed.dtype=float32"]
+    reference = alone(name, root, layout, single)
+    assert relative_difference(reference, several(pair, name, root, layout, [*form, *single])) <= 1e-5
+
+
+def skip_unless_offered(name, layout, form, processes):
+    """A benchmark whose layout does not say how is tested for the refusal instead."""
+    benchmark = benchmark_of(name)
+    config = override(benchmark.presets[layout["preset"]](), [*layout["overrides"], *form])
+    try:
+        check(config.parallel, benchmark.layout(config), processes)
+    except InvalidConfiguration as refused:
+        pytest.skip(str(refused))
 
 
 def test_losses_at_another_span_differ(case):

@@ -15,6 +15,7 @@ from laptime.config import override
 from laptime.events import Cadence, Plan, Point
 from laptime.suite import load
 from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.arrange import arrange
 from laptime.training.distributed.world import World, join, leave
 from laptime.training.seeds import Seeds
 
@@ -53,7 +54,7 @@ def losses(session, world, steps):
     for epoch in range(1, steps + 1):
         batches = session.batches(epoch)
         for batch in batches:
-            found.append(float(world.sum(session.step(batch).double())))
+            found.append(float(world.replicas.sum(session.step(batch).double())))
             if len(found) == steps:
                 batches.close()
                 return found
@@ -63,6 +64,7 @@ def losses(session, world, steps):
 def main(out, name, preset, root, steps, *overrides):
     torch.set_num_threads(1)
     world = join("cpu", timeout_s=60)
+    world = arrange(world, override(benchmark_of(name).presets[preset](), overrides).parallel)
     session, _ = session_of(name, preset, Path(root), overrides, world=world, unlocked=True)
     found = losses(session, world, int(steps))
     if world.first:

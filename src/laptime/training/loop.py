@@ -5,7 +5,7 @@ It formats no log line, reads no clock and compares with no target.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -13,11 +13,12 @@ import torch
 
 from laptime.config import Json, Speed
 from laptime.errors import DataProblem, InvalidConfiguration
-from laptime.events import At, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
-from laptime.training.distributed.replicate import gradient_exchange, replicate
+from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
+from laptime.training.checkpoints import Checkpoints
+from laptime.training.distributed.engine import Engine, Replicas
 from laptime.training.distributed.world import World
 from laptime.training.speed import Precision
-from laptime.training.state import Count, State, state_of
+from laptime.training.state import Count, Counter, State, state_of
 
 M = TypeVar("M")
 
@@ -53,6 +54,31 @@ def nothing() -> None:
 
 
 @dataclass
+class Position:
+    """Where training is, as counters of the state: samples and steps so far, the epoch in progress, its batches."""
+
+    samples: Count = field(default_factory=Count)
+    trained: Count = field(default_factory=Count)
+    epoch: Count = field(default_factory=lambda: Count(1))
+    batches: Count = field(default_factory=Count)
+
+    @property
+    def counters(self) -> dict[str, Counter]:
+        return {"samples": self.samples, "trained": self.trained, "epoch": self.epoch, "batches": self.batches}
+
+    @property
+    def at(self) -> At:
+        return At(self.samples.value, self.epoch.value, self.trained.value)
+
+    def advance(self, at: At) -> None:
+        self.samples.value, self.trained.value = at.samples, at.step
+        self.batches.value += 1
+
+    def begin(self, epoch: int) -> None:
+        self.epoch.value, self.batches.value = epoch, 0
+
+
+@dataclass
 class Supervised(Generic[M]):
     """A session for everything trained on labelled batches (`benchmark.Session`).
 
@@ -62,6 +88,8 @@ class Supervised(Generic[M]):
     after_backward: runs between the backward pass and the optimizer (batch-norm statistics, clipping)
     after_step: runs after the optimizer (an average of weights)
     companions: modules beside the model whose tensors steps change; part of the state
+    engine:     what `parallelize` made of the model; None: copies of it, one on each process
+    checkpoints: where rounds evaluate off the clock: weights are kept there at the evaluation points
     """
 
     world: World
@@ -79,17 +107,21 @@ class Supervised(Generic[M]):
     after_backward: Callable[[], None] = nothing
     after_step: Callable[[], None] = nothing
     companions: Mapping[str, torch.nn.Module] = field(default_factory=dict)
+    checkpoints: Checkpoints | None = None
+    engine: Engine | None = None
     progress_every: int = 8
     _steps: Count = field(default_factory=Count)
+    _position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
         self._precision = Precision.of(self.speed)
-        self._replica = replicate(self.model, self.world)
-        self._loss = torch.compile(self.loss) if self.speed.compile == "step" else self.loss
+        self._engine: Engine = self.engine or Replicas(self.model, self.world)
+        whole = self.speed.compile == "step" and self._engine.whole
+        self._compiled = torch.compile(self.loss) if whole else self.loss
 
     def state(self) -> State:
         return state_of(modules={"model": self.model, **self.companions}, optimizers={"optimizer": self.optimizer},
-                        counters={"steps": self._steps})
+                        counters={"steps": self._steps, **self._position.counters})
 
     def warm_up(self) -> None:
         for batch in self.synthetic():
@@ -97,20 +129,26 @@ class Supervised(Generic[M]):
         self.evaluation.warm_up()
 
     def train(self) -> Iterator[Event]:
-        at, plan = At(), self.plan
-        for epoch in count(1):
-            yield Epoch(at := at.in_epoch(epoch))
+        """From where the state is: the start, or (restored at a `Progress`) in the middle of an epoch."""
+        at, plan, position = self._position.at, self.plan, self._position
+        loss: torch.Tensor | None = None
+        for epoch in count(at.epoch):
+            seen = position.batches.value
+            if not seen:
+                yield Epoch(at := at.in_epoch(epoch))
             begun = at
-            for batch in self.batches(epoch):
+            for batch in islice(self.batches(epoch), seen, None):
                 loss = self.step(batch)
                 before, at = at, at.after(batch.global_size)
+                position.advance(at)
                 if plan.due(before, at):
                     yield from self._evaluated(at, loss)
                 elif at.step % self.progress_every == 0:
                     yield Progress(at)
                 if plan.exhausted(at):
                     return
-            if at is begun:
+            position.begin(epoch + 1)
+            if at is begun and not seen:
                 raise DataProblem(f"expected training batches in epoch {epoch}, found none",
                                   hint="Is the batch larger than the data set?")
             if plan.due_at_end(epoch):
@@ -119,15 +157,9 @@ class Supervised(Generic[M]):
                 return
 
     def step(self, batch: Batch[M]) -> torch.Tensor:
-        """One optimizer step; returns this rank's share of the loss, on the device."""
+        """One optimizer step; returns this replica's share of the loss, on the device."""
         self.schedule.apply(self._steps.value)
-        total = torch.zeros((), device=self.world.device, dtype=self._precision.parameters)
-        for i, micro in enumerate(batch.micro):
-            with gradient_exchange(self._replica, exchange=i == len(batch.micro) - 1):
-                with self._autocast():
-                    loss = self._loss(self._replica, micro)
-                (loss * self.world.size).backward()  # the replica averages over ranks; the loss is a sum over them
-            total += loss.detach()
+        total = self._engine.gradients(self._loss, batch.micro)
         self.after_backward()
         self.optimizer.step()
         self.after_step()
@@ -136,14 +168,33 @@ class Supervised(Generic[M]):
         return total
 
     def evaluate(self, checkpoint: Path) -> Mapping[str, float]:
-        """Not for benchmarks that evaluate on the clock."""
-        raise InvalidConfiguration(f"this benchmark evaluates while it trains; asked to evaluate {checkpoint}")
+        """Metrics of a checkpoint that `train` announced; the weights of now are put aside meanwhile.
 
-    def _evaluated(self, at: At, loss: torch.Tensor) -> Iterator[Event]:
+        Raises InvalidConfiguration where the benchmark evaluates on the clock, DataProblem for a damaged checkpoint.
+        """
+        if self.checkpoints is None:
+            raise InvalidConfiguration(f"this benchmark evaluates while it trains; asked to evaluate {checkpoint}")
+        with self.checkpoints.loaded(checkpoint):
+            return self.evaluation()
+
+    def _noted(self, at: At, loss: torch.Tensor | None) -> Iterator[Event]:
+        """The loss of the last step, unless that was before an interruption."""
+        if loss is not None:
+            yield Note(at, {"train_loss": float(self.world.replicas.sum(loss.double()))})
+
+    def _evaluated(self, at: At, loss: torch.Tensor | None) -> Iterator[Event]:
+        if self.checkpoints is not None:
+            yield from self._noted(at, loss)
+            yield Checkpoint(at, self.checkpoints.save(at))
+            return
         yield Evaluating(at)
         metrics = self.evaluation()
-        yield Note(at, {"train_loss": float(self.world.sum(loss.double()))})
+        yield from self._noted(at, loss)
         yield Evaluated(at, metrics)
+
+    def _loss(self, model: torch.nn.Module, micro: M) -> torch.Tensor:
+        with self._autocast():
+            return self._compiled(model, micro)
 
     def _autocast(self) -> torch.autocast:
         dtype = self._precision.autocast

@@ -5,6 +5,7 @@ Once, for all benchmarks: the warm-up check, equivalence tests, checkpoints and 
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from laptime.errors import DataProblem
+from laptime.training.distributed.exchange import kept_local
+from laptime.training.distributed.pieces import local as here
 
 
 @runtime_checkable
@@ -31,11 +34,16 @@ class Count:
 
 @dataclass(frozen=True)
 class State:
-    """Live objects by name, not copies: `tensors` on any device, torch `generators`, `counters` that hold ints."""
+    """Live objects by name, not copies: `tensors` on any device, torch `generators`, `counters` that hold ints.
+
+    Where tensors are divided among processes, each has, hashes and restores its own parts. `own`: names of tensors that
+    may differ between processes that are copies of each other (buffers, and what `exchange.keep_local` named).
+    """
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     generators: dict[str, torch.Generator] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     def copy(self) -> "Saved":
         """Values of everything, on the same devices."""
@@ -68,7 +76,7 @@ class State:
 
     def _parts(self) -> Iterator[bytes]:
         for name, tensor in sorted(self.tensors.items()):
-            yield f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode()
+            yield f"{name}{tuple(here(tensor).shape)}{tensor.dtype}".encode()
             yield _bits(tensor).cpu().numpy().tobytes()
         for name, generator in sorted(self.generators.items()):
             yield name.encode() + generator.get_state().numpy().tobytes()
@@ -94,7 +102,7 @@ class Saved:
             content = torch.load(path, map_location="cpu", weights_only=True)
             return cls(content["tensors"], content["generators"], content["counters"])
         except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError, AttributeError,
-                pickle.UnpicklingError) as error:
+                pickle.UnpicklingError, struct.error) as error:
             raise DataProblem(f"expected a saved state at {path}, found other ({type(error).__name__})") from error
 
 
@@ -103,12 +111,23 @@ def state_of(*, modules: dict[str, torch.nn.Module], optimizers: dict[str, torch
              counters: dict[str, Counter] | None = None) -> State:
     """The state of modules (parameters and buffers) and optimizers (state tensors and tensor hyperparameters)."""
     tensors: dict[str, torch.Tensor] = {}
+    own: set[str] = set()
     for name, module in modules.items():
         tensors |= {f"{name}.{key}": value for key, value in module.named_parameters()}
         tensors |= {f"{name}.{key}": value for key, value in module.named_buffers()}
+        own |= {f"{name}.{key}" for key, _ in module.named_buffers()} | {f"{name}.{key}" for key in kept_local(module)}
+    local = {id(tensors[name]) for name in own if name in tensors}
     for name, optimizer in optimizers.items():
         tensors |= dict(_optimizer_tensors(name, optimizer))
-    return State(tensors, generators or {}, counters or {})
+        own |= {key for key, parameter in _parameters_of(name, optimizer) if id(parameter) in local}
+    return State(tensors, generators or {}, counters or {}, frozenset(own))
+
+
+def _parameters_of(name: str, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names of state tensors, and the parameter each belongs to."""
+    for g, group in enumerate(optimizer.param_groups):
+        for p, parameter in enumerate(group["params"]):
+            yield from ((f"{name}.group{g}.param{p}.{key}", parameter) for key in optimizer.state[parameter])
 
 
 def _optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
@@ -123,7 +142,7 @@ def _optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> Iterator[
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return here(tensor).detach().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,5 +1,6 @@
 """Fused embedding tables: values, gradients and shares against one plain EmbeddingBag per table."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from laptime.errors import InvalidConfiguration
 from laptime.training.distributed.world import World
 from laptime.training.nn import embedding_tables
-from laptime.training.nn.embedding_tables import EmbeddingTables, Lookups, grouped, starts_of, table_shares
+from laptime.training.nn.embedding_tables import EmbeddingTables, Lookups, grouped, shares_of, starts_of, table_shares
 from laptime.training.seeds import Seeds
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -115,3 +116,21 @@ def test_more_processes_than_tables_are_refused():
 def test_share_of_too_many_rows_is_refused():
     with pytest.raises(InvalidConfiguration, match="at most 2147483647 embedding rows per process"):
         table_shares((2**31 - 1, 1), (1, 1), 1)
+
+
+def test_rows_of_two_processes_are_the_rows_of_one():
+    whole = EmbeddingTables((64, 5), (2, 1), 4, ALONE)
+    whole.draw(lambda k: torch.Generator().manual_seed(k))
+    parts = [EmbeddingTables((64, 5), (2, 1), 4, World(rank, 2, torch.device("cpu")), "rows") for rank in range(2)]
+    for part in parts:
+        part.draw(lambda k: torch.Generator().manual_seed(k))
+    first, second = (part.weight for part in parts)
+    assert torch.equal(torch.cat([first[:32], second[:32], first[32:], second[32:]]), whole.weight)
+
+
+def test_every_lookup_is_found_by_the_process_that_has_its_row():
+    ids = np.array([[0, 63, 4], [31, 32, 1]])
+    shares = shares_of((64, 5), (2, 1), 2, "rows")
+    found = [share.flat(ids + np.repeat(share.shifts, (2, 1)), (2, 1)) for share in shares]
+    assert found[0].tolist() == [[0, -1, -1], [31, -1, 33]]
+    assert found[1].tolist() == [[-1, 31, 34], [-1, 0, -1]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from laptime.config import Parallel, Speed
 from laptime.errors import InvalidConfiguration
+from laptime.training.distributed.layout import Layout, Split
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,23 @@ def smoke() -> BertConfig:
 
 
 PRESETS: Mapping[str, Callable[[], BertConfig]] = {"full": full, "v0.7": v0_7, "mini": mini, "smoke": smoke}
+
+
+def layout(config: BertConfig) -> Layout:
+    """How the network can be spread over processes: layers by heads and inner columns, depth by layers.
+
+    Sequences are packed, without padding, so their positions cannot be shared.
+    """
+    layer = "bert.encoder.layer_*"
+    return Layout(
+        embedding="bert.embeddings",
+        blocks=tuple(f"bert.encoder.layer_{i}" for i in range(config.model.layers)),
+        shared=("bert.embeddings.word_embeddings.weight",),
+        splits=(Split(f"{layer}.attention.self", "enter", counts=("heads",)),
+                *(Split(f"{layer}.attention.self.{name}", "columns") for name in ("query", "key", "value", "dropout")),
+                Split(f"{layer}.attention.output.dense", "rows"), Split(f"{layer}.intermediate.dense", "enter"),
+                Split(f"{layer}.intermediate.dense", "columns"), Split(f"{layer}.output.dense", "rows")),
+        divisible={"model.heads": config.model.heads, "model.intermediate": config.model.intermediate})
 
 
 # Planted faults: what a target must tell apart from sound training (`laptime rcp faults`).

@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from laptime.benchmark import Context, Session
 from laptime.config import Json, Speed
-from laptime.suite.bert.config import BertConfig, OptimizerConfig, validate
+from laptime.suite.bert.config import BertConfig, OptimizerConfig, layout, validate
 from laptime.suite.bert.data import EvalBatches, TrainBatches, synthetic, synthetic_batches
 from laptime.suite.bert.model import Bert, initialise, reference_names
 from laptime.suite.bert.published import START, load_start
 from laptime.suite.bert.samples import Micro
+from laptime.training.distributed.engine import Engine
+from laptime.training.distributed.parallelize import parallelize
 from laptime.training.loop import Supervised
 from laptime.training.metrics.accuracy import TopOne
 from laptime.training.optim.clip import NormClip
@@ -29,24 +31,28 @@ UNADAPTED = ("LayerNorm", "layer_norm", "bias")  # parts of names that LAMB neit
 
 def build(config: BertConfig, ctx: Context) -> Session:
     """A session on the starting checkpoint. Raises InvalidConfiguration for what `ctx.world` cannot run."""
-    validate(config, ctx.world.size)
+    world = ctx.world.data
+    validate(config, world.size)
     speed = resolve(config.speed, ctx.world.device)
     apply_tf32(speed)
-    model = build_model(config, ctx, speed)
+    model = build_model(config, ctx)
+    initialised = sorted(reference_names(model).values())
+    engine = parallelize(model, layout(config), config.parallel, ctx.world, dtype=Precision.of(speed).parameters,
+                         compiled=speed.compile == "step")
     optimizer = build_optimizer(config.optimizer, model, compiled=speed.fused == "on" and speed.compile != "off")
     schedule = build_schedule(config)
     loss = Loss(config.global_batch_size)
     return Supervised(
         world=ctx.world, plan=ctx.plan, speed=speed, model=model, loss=loss, optimizer=optimizer,
-        schedule=Applied(schedule, optimizer), batches=TrainBatches(ctx.store, config, ctx.seeds, ctx.world),
-        evaluation=MaskedWords(model, config, ctx, speed), synthetic=lambda: synthetic_batches(config, ctx.world),
+        schedule=Applied(schedule, optimizer), batches=TrainBatches(ctx.store, config, ctx.seeds, world),
+        evaluation=MaskedWords(model, engine, config, ctx, speed), synthetic=lambda: synthetic_batches(config, world),
         hyperparameters=hyperparameters(config, optimizer, schedule=schedule, loss=loss),
-        initialised=sorted(reference_names(model).values()),
+        initialised=initialised, engine=engine,
         after_backward=NormClip(model.parameters(), config.optimizer.clip_norm))
 
 
-def build_model(config: BertConfig, ctx: Context, speed: Speed) -> Bert:
-    """The network on its device, with the weights of the starting checkpoint.
+def build_model(config: BertConfig, ctx: Context) -> Bert:
+    """The whole network, with the weights of the starting checkpoint.
 
     A manifest without one (of a data set that is only described) leaves the weights as they were drawn.
     """
@@ -54,7 +60,7 @@ def build_model(config: BertConfig, ctx: Context, speed: Speed) -> Bert:
     initialise(model, ctx.seeds.torch("init"), config.model.initial_std)
     if config.model.start and START in ctx.store.metadata.files:
         load_start(model, ctx.store.weights(START))
-    return model.to(ctx.world.device, Precision.of(speed).parameters)
+    return model
 
 
 def build_optimizer(config: OptimizerConfig, model: torch.nn.Module, *, compiled: bool = False) -> LAMB:
@@ -97,11 +103,11 @@ def wide(scores: torch.Tensor) -> torch.Tensor:
 class MaskedWords:
     """Share of masked words guessed right over the whole evaluation set (`loop.Evaluation`)."""
 
-    def __init__(self, model: Bert, config: BertConfig, ctx: Context, speed: Speed) -> None:
-        self.model, self.config, self.world = model, config, ctx.world
-        self.batches = EvalBatches(ctx.store, config, ctx.world)
+    def __init__(self, model: Bert, engine: Engine, config: BertConfig, ctx: Context, speed: Speed) -> None:
+        self.model, self.engine, self.config, self.world = model, engine, config, ctx.world.data
+        self.batches = EvalBatches(ctx.store, config, self.world)
         self.precision = Precision.of(speed)
-        self.scores = torch.compile(model) if speed.compile == "step" else model
+        self.compiled = torch.compile(model) if speed.compile == "step" and engine.whole else None
 
     def __call__(self) -> Mapping[str, float]:
         return {"eval_accuracy": self._accuracy(self.batches)}
@@ -110,17 +116,20 @@ class MaskedWords:
         size = self.config.data.eval_batch_size
         self._accuracy(synthetic(self.config, size, self.world, seed) for seed in (0, 1))
 
-    @torch.no_grad()
     def _accuracy(self, batches: Iterable[Micro]) -> float:
-        right = TopOne(self.world)
         self.model.eval()
-        for batch in batches:
-            with torch.autocast(self.world.device.type, dtype=self.precision.autocast,
-                                enabled=self.precision.autocast is not None):
-                words, _ = self.scores(batch.tokens, batch.masked)
-            right.add(words, batch.labels, torch.ones_like(batch.labels, dtype=torch.bool))
+        right, count = self.engine.sums(self._counts, batches).tolist()
         self.model.train()
-        return right.result()
+        return right / count
+
+    def _counts(self, model: torch.nn.Module, batch: Micro) -> torch.Tensor:
+        """(2): masked words guessed right, masked words."""
+        with torch.autocast(self.world.device.type, dtype=self.precision.autocast,
+                            enabled=self.precision.autocast is not None):
+            words, _ = (self.compiled or model)(batch.tokens, batch.masked)
+        right = TopOne(self.world.alone)
+        right.add(words, batch.labels, torch.ones_like(batch.labels, dtype=torch.bool))
+        return right.counts
 
 
 def hyperparameters(config: BertConfig, optimizer: LAMB, *, schedule: WarmedDecay, loss: Loss) -> dict[str, Json]:

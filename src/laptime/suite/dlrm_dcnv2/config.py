@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from laptime.config import Parallel, Speed
 from laptime.errors import InvalidConfiguration
+from laptime.training.distributed.layout import Layout
 
 ROWS = (  # of the 26 tables: reference command, num_embeddings_per_feature; 204,184,588 in all
     40000000, 39060, 17295, 7424, 20265, 3, 7122, 1543, 63, 40000000, 3067956, 405282, 10, 2209, 11938, 155, 4, 976, 14,
@@ -99,6 +100,11 @@ def smoke() -> DLRMConfig:
 PRESETS: Mapping[str, Callable[[], DLRMConfig]] = {"full": full, "mini": mini, "smoke": smoke}
 
 
+def layout(config: DLRMConfig) -> Layout:
+    """How the network can be spread over processes: tables, whole or by rows; all else is copied."""
+    return Layout(tables=True)
+
+
 # Planted faults: what a target must tell apart from sound training (`laptime rcp faults`).
 FAULTS: Mapping[str, tuple[str, ...]] = {
     "shuffled labels": ("data.shuffle_labels=true",),
@@ -116,14 +122,14 @@ def validate(config: DLRMConfig, processes: int) -> None:
         raise InvalidConfiguration(
             f"expected a global_batch_size divisible by processes x accumulation_steps = {shares}, "
             f"found {config.global_batch_size}", hint="Change global_batch_size or parallel.accumulation_steps.")
-    _check_model(config.model, processes)
+    _check_model(config.model, processes, config.parallel.tables)
     _check_data(config, processes)
     _expect(config.optimizer.epsilon >= 0 and config.optimizer.initial_accumulator >= 0,
             "optimizer.epsilon and optimizer.initial_accumulator of at least 0",
             f"{config.optimizer.epsilon} and {config.optimizer.initial_accumulator}")
 
 
-def _check_model(model: ModelConfig, processes: int) -> None:
+def _check_model(model: ModelConfig, processes: int, tables: str) -> None:
     _expect(len(model.rows) == len(model.bags) >= 1, "one of model.bags for each of model.rows",
             f"{len(model.bags)} for {len(model.rows)}")
     _expect(all(1 <= rows <= LARGEST_ROW for rows in model.rows), "model.rows from 1 to 2**31 - 1",
@@ -133,7 +139,8 @@ def _check_model(model: ModelConfig, processes: int) -> None:
             and model.cross_layers >= 0, "sizes of the model of at least 1", model)
     _expect(bool(model.bottom) and model.bottom[-1] == model.width,
             f"a last layer of model.bottom as wide as model.width = {model.width}", model.bottom)
-    _expect(processes <= len(model.rows), f"at most one process per table ({len(model.rows)})", processes)
+    _expect(tables == "rows" or processes <= len(model.rows), f"at most one process per table ({len(model.rows)})",
+            processes, "Spread the rows of every table: parallel.tables=rows.")
 
 
 def _check_data(config: DLRMConfig, processes: int) -> None:
@@ -149,6 +156,6 @@ def _check_data(config: DLRMConfig, processes: int) -> None:
             f"{data.hidden}, {data.main_effect} and {data.joint_effect}")
 
 
-def _expect(holds: bool, expected: str, found: object) -> None:
+def _expect(holds: bool, expected: str, found: object, hint: str = "") -> None:
     if not holds:
-        raise InvalidConfiguration(f"expected {expected}, found {found}")
+        raise InvalidConfiguration(f"expected {expected}, found {found}", hint=hint)

@@ -28,7 +28,7 @@ from laptime.training.data.store import Manifest, Store
 from laptime.training.data.transfer import Sent, Transfer
 from laptime.training.distributed.world import World
 from laptime.training.loop import Batch
-from laptime.training.nn.embedding_tables import Grouping, Lookups, grouped, starts_of, table_shares
+from laptime.training.nn.embedding_tables import Grouping, Lookups, grouped, shares_of
 from laptime.training.seeds import Seeds
 
 NAME = "criteo-multi-hot"
@@ -86,7 +86,7 @@ def sizes(config: DLRMConfig, manifest: Manifest) -> Sizes:
 
 @dataclass
 class Feed:
-    """What both readers share: which tables are this rank's, and how ranges of samples become tensors on the device."""
+    """What both readers share: which tables or rows are this rank's, how ranges of samples become tensors there."""
 
     store: Store
     config: DLRMConfig
@@ -95,8 +95,8 @@ class Feed:
 
     def __post_init__(self) -> None:
         model = self.config.model
-        self.tables = table_shares(model.rows, model.bags, self.world.size)[self.world.rank]
-        self.starts = starts_of([model.rows[k] for k in self.tables])
+        self.share = shares_of(model.rows, model.bags, self.world.size, self.config.parallel.tables)[self.world.rank]
+        self.tables, self.starts = self.share.tables, self.share.starts
         self.bags = [model.bags[k] for k in self.tables]
         self.transfer = Transfer(self.world.device)
 
@@ -109,11 +109,12 @@ class Feed:
     def flat(self, start: int, stop: int, size: int) -> torch.Tensor:
         """Rows of own tables for samples start..stop-1, filled up to `size` with first rows."""
         assert self.clicks is not None
-        found = torch.from_numpy(self.clicks.flat(start, stop, self.tables, self.starts))
+        shifted = self.clicks.flat(start, stop, self.tables, self.share.shifts)
+        found = torch.from_numpy(self.share.flat(shifted, self.bags))
         return found if len(found) == size else torch.cat([found, found[:1].expand(size - len(found), -1)])
 
     def grouping(self, flat: torch.Tensor) -> Grouping:
-        return grouped(flat, self.bags)
+        return grouped(flat, self.bags, whole=self.share.whole)
 
 
 @dataclass
@@ -197,12 +198,13 @@ def synthetic_eval_batches(config: DLRMConfig, world: World) -> Iterator[EvalBat
 def _synthetic(config: DLRMConfig, world: World, joint: int) -> Micro:
     """Samples of all ranks are `joint`; ids are the first few of each table, so that few rows are touched."""
     generator, model = Seeds(0).torch("synthetic"), config.model
-    own = table_shares(model.rows, model.bags, world.size)[world.rank]
-    columns = [torch.randint(min(model.rows[k], 1 << 16), (joint, model.bags[k]), generator=generator) + start
-               for k, start in zip(own, starts_of([model.rows[k] for k in own]), strict=True)]
-    flat = torch.cat(columns, dim=1).to(world.device)
+    share = shares_of(model.rows, model.bags, world.size, config.parallel.tables)[world.rank]
+    bags = [model.bags[k] for k in share.tables]
+    columns = [torch.randint(min(model.rows[k], 1 << 16), (joint, model.bags[k]), generator=generator) + shift
+               for k, shift in zip(share.tables, share.shifts, strict=True)]
+    flat = torch.from_numpy(share.flat(torch.cat(columns, dim=1).numpy(), bags)).to(world.device)
     size = joint // world.size
     dense = torch.rand(size, model.dense_features, generator=generator).mul_(4.0)  # about the range of the logarithms
     labels = torch.randint(2, (size,), generator=generator).float()
-    lookups = Lookups(flat, grouped(flat, [model.bags[k] for k in own]))
+    lookups = Lookups(flat, grouped(flat, bags, whole=share.whole))
     return Micro(dense.to(world.device), labels.to(world.device), lookups)

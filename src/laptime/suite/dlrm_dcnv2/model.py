@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from laptime.suite.dlrm_dcnv2.config import ModelConfig
 from laptime.training.distributed.exchange import keep_local
 from laptime.training.distributed.world import World
-from laptime.training.nn.embedding_tables import EmbeddingTables, Lookups
+from laptime.training.nn.embedding_tables import EmbeddingTables, Holding, Lookups
 from laptime.training.seeds import Seeds
 
 
@@ -33,13 +33,14 @@ class LowRankCross(torch.nn.Module):
 
 
 class DLRM(torch.nn.Module):
-    """The network; weights as torch makes them until `initialise`. Tables are split over `world`, the rest is not."""
+    """The network; weights as torch makes them until `initialise`. Tables are split over `world`, the rest is not:
+    whole tables, or the rows of every table (`held`)."""
 
-    def __init__(self, config: ModelConfig, world: World) -> None:
+    def __init__(self, config: ModelConfig, world: World, held: Holding = "whole") -> None:
         super().__init__()
         columns = (len(config.rows) + 1) * config.width
         self.bottom = _layers([config.dense_features, *config.bottom])
-        self.tables = EmbeddingTables(config.rows, config.bags, config.width, world)
+        self.tables = EmbeddingTables(config.rows, config.bags, config.width, world, held)
         self.cross = LowRankCross(columns, config.cross_rank, config.cross_layers)
         self.top = _layers([columns, *config.top, 1])
         self.tables.requires_grad_(config.tables_learn)

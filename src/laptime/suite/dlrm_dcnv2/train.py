@@ -48,7 +48,7 @@ def build(config: DLRMConfig, ctx: Context) -> Session:
 
 def build_model(config: DLRMConfig, ctx: Context, speed: Speed) -> DLRM:
     """The initialised network on its device."""
-    model = DLRM(config.model, ctx.world)
+    model = DLRM(config.model, ctx.world, config.parallel.tables)
     initialise(model, ctx.seeds)
     return model.to(ctx.world.device, Precision.of(speed).parameters)
 

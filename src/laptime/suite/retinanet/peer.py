@@ -31,6 +31,11 @@ def full_case(device: torch.device) -> RetinaNetConfig:
     return override(full(), ["global_batch_size=2", f"data.size={SMALL_SIZE}", "data.eval_batch_size=1"])
 
 
+def work() -> RetinaNetConfig:
+    """Two images of the full size: what planning counts operations of."""
+    return override(full(), ["global_batch_size=2", "data.eval_batch_size=1"])
+
+
 def mini_case(device: torch.device) -> RetinaNetConfig:
     """As it is run."""
     return mini()
@@ -85,6 +90,7 @@ def peer(config: RetinaNetConfig, device: torch.device, *, compiled: bool,
 
 CASES: Mapping[str, Callable[[torch.device], RetinaNetConfig]] = {"mini": mini_case, "full": full_case}
 FACTS = facts
+WORK = work
 FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 PEERS: Mapping[str, Callable[[RetinaNetConfig, torch.device], Step]] = {
     f"plain PyTorch, {how}, {name}": partial(peer, compiled=how == "compiled", memory_format=memory_format)

@@ -4,9 +4,12 @@ A record is its length (8 bytes, little-endian), a checksum of that, the bytes, 
 protocol buffer: a table from names to lists of bytes, 4-byte floats or whole numbers (tensorflow/core/example).
 """
 
+import io
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +25,13 @@ BYTES_LIST, FLOAT_LIST, INT64_LIST = 1, 2, 3
 Values = NDArray[np.int64] | NDArray[np.float32] | list[bytes]
 
 
-def records(path: Path) -> Iterator[bytes]:
-    """The records of a file, checksums verified. Raises DataProblem that names the file and the record."""
+def records(path: Path, *, compressed: bool = False) -> Iterator[bytes]:
+    """The records of a file (`compressed`: of a zlib stream), checksums verified.
+
+    Raises DataProblem that names the file and the record.
+    """
     try:
-        file = path.open("rb")
+        file: IO[bytes] = _inflated(path) if compressed else path.open("rb")
     except OSError as error:
         raise DataProblem(f"cannot read {path}: {error.strerror}", hint=AGAIN) from None
     with file:
@@ -46,15 +52,29 @@ def records(path: Path) -> Iterator[bytes]:
             count += 1
 
 
-def write_records(path: Path, contents: Iterable[bytes]) -> int:
+def write_records(path: Path, contents: Iterable[bytes], *, compressed: bool = False) -> int:
     """Write a file; returns the number of records."""
-    count = 0
+    count, packer = 0, zlib.compressobj()
     with path.open("wb") as file:
         for content in contents:
             head = struct.pack("<Q", len(content))
-            file.write(head + struct.pack("<I", masked(head)) + content + struct.pack("<I", masked(content)))
+            record = head + struct.pack("<I", masked(head)) + content + struct.pack("<I", masked(content))
+            file.write(packer.compress(record) if compressed else record)
             count += 1
+        file.write(packer.flush() if compressed else b"")
     return count
+
+
+def _inflated(path: Path) -> io.BytesIO:
+    """The content of a zlib stream of at most `LONGEST` bytes. Raises DataProblem for any other file."""
+    stream = zlib.decompressobj()
+    try:
+        content = stream.decompress(path.read_bytes(), LONGEST)
+    except zlib.error as error:
+        raise DataProblem(f"{path} is no whole zlib stream: {error}", hint=AGAIN) from None
+    if not stream.eof:
+        raise DataProblem(f"{path} is no whole zlib stream, or holds more than {LONGEST} bytes", hint=AGAIN)
+    return io.BytesIO(content)
 
 
 def parse(data: bytes) -> dict[str, Values]:

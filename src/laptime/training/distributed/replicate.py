@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from laptime.training.distributed.world import World
@@ -17,11 +18,14 @@ def replicate(model: torch.nn.Module, world: World) -> torch.nn.Module:
     if world.size == 1:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, device_ids=devices, process_group=world.group, broadcast_buffers=False,
+                                   gradient_as_bucket_view=True)
 
 
 def gradient_exchange(model: torch.nn.Module, *, exchange: bool) -> AbstractContextManager[None]:
     """A context in which `backward` exchanges gradients between ranks, or (accumulation) only adds them up locally."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(exchange)
     if exchange or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return _without_exchange(model)

@@ -5,7 +5,7 @@ The only place that talks to torch.distributed and reads the launcher's environm
 
 import os
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
@@ -16,30 +16,70 @@ from laptime.errors import InvalidConfiguration
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size` processes, computing on `device`."""
+    """This process among `size` processes, computing on `device`.
+
+    `group`: those processes, None for all of the job. `parts`: sub-worlds, where work is divided in several ways.
+    """
 
     rank: int
     size: int
     device: torch.device
+    group: dist.ProcessGroup | None = field(default=None, repr=False, compare=False)
+    parts: "Parts | None" = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def data(self) -> "World":
+        """Those who read different samples; the others of a model read the same ones as this process."""
+        return self.parts.data if self.parts else self
+
+    @property
+    def replicas(self) -> "World":
+        """Those who hold the same part of the model and work on different samples or positions: losses and gradients
+        add up over them."""
+        return self.parts.replicas if self.parts else self
+
+    @property
+    def shard(self) -> "World":
+        """Those who share one copy of the weights they work with."""
+        return self.parts.shard if self.parts else self.alone
+
+    @property
+    def context(self) -> "World":
+        """Those who share the positions of a sample."""
+        return self.parts.context if self.parts else self.alone
+
+    @property
+    def tensor(self) -> "World":
+        """Those who share every layer."""
+        return self.parts.tensor if self.parts else self.alone
+
+    @property
+    def pipeline(self) -> "World":
+        """Those who share the depth, stage after stage."""
+        return self.parts.pipeline if self.parts else self.alone
+
+    @property
+    def alone(self) -> "World":
+        return World(0, 1, self.device)
+
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` summed over all processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def sum_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
         """Like `sum`, into a new tensor through which gradients flow (the gradient is summed too)."""
-        return _SumAcrossRanks.apply(tensor) if self.size > 1 else tensor
+        return _SumAcrossRanks.apply(tensor, self.group) if self.size > 1 else tensor
 
-    def broadcast(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`tensor` of rank 0, in place."""
+    def broadcast(self, tensor: torch.Tensor, source: int = 0) -> torch.Tensor:
+        """`tensor` of rank `source`, in place."""
         if self.size > 1:
-            dist.broadcast(tensor, src=0)
+            dist.broadcast(tensor, group=self.group, group_src=source)
         return tensor
 
     def agree(self, verdict: bool) -> bool:
@@ -50,7 +90,7 @@ class World:
 
     def barrier(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.group)
 
     def synchronise(self) -> None:
         """Wait until the device has finished all work queued so far."""
@@ -67,20 +107,34 @@ class World:
         return peaks
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The sub-worlds of a process (`distributed.arrange` makes them)."""
+
+    data: World
+    replicas: World
+    shard: World
+    context: World
+    tensor: World
+    pipeline: World
+    backwards: World  # the pipeline once more, for what flows against it
+    ends: World  # first and last stage of the pipeline; size 1 on others
+
+
 class _SumAcrossRanks(torch.autograd.Function):
     """all_reduce(sum) whose backward is all_reduce(sum)."""
 
     @staticmethod
-    def forward(ctx, tensor):  # type: ignore[no-untyped-def]
-        result = tensor.clone()
-        dist.all_reduce(result)
+    def forward(ctx, tensor, group):  # type: ignore[no-untyped-def]
+        ctx.group, result = group, tensor.clone()
+        dist.all_reduce(result, group=group)
         return result
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         gradient = gradient.clone()
-        dist.all_reduce(gradient)
-        return gradient
+        dist.all_reduce(gradient, group=ctx.group)
+        return gradient, None
 
 
 def device_name(name: str) -> str:

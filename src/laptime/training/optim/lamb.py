@@ -7,6 +7,7 @@ w <- w - lr ratio u, with ratio = |w| / |u| per tensor of an adapted group (1 wh
 
 import torch
 
+from laptime.training.distributed.pieces import divided, local, norms
 from laptime.training.optim.momentum import Parameters, Tensors
 
 PIECE = 1 << 16  # elements; five arrays of them fit into a second-level cache
@@ -16,7 +17,8 @@ class LAMB(torch.optim.Optimizer):
     """Groups may override `weight_decay` and `adapt`. The learning rate is the 0-D tensor `rate`; moments and the
     number of updates exist from the start, on the device.
 
-    compiled: compile the update of each group (worth it on accelerators; the mathematics is the same).
+    compiled: compile the update of each group (worth it on accelerators; the mathematics is the same), unless weights
+    are divided among processes, whose norms need messages.
     """
 
     def __init__(self, parameters: Parameters, *, learning_rate: float = 0.0, beta1: float = 0.9, beta2: float = 0.999,
@@ -32,6 +34,7 @@ class LAMB(torch.optim.Optimizer):
                 moments = {name: torch.zeros_like(parameter, memory_format=torch.contiguous_format)
                            for name in ("mean", "square")}
                 self.state[parameter] = moments
+        compiled = compiled and not any(divided(p) for group in self.param_groups for p in group["params"])
         whole = torch.compile(self.update) if compiled else self.update
         largest = max(parameter.numel() for group in self.param_groups for parameter in group["params"])
         in_pieces = first.device.type == "cpu" and not compiled and largest > PIECE
@@ -51,7 +54,7 @@ class LAMB(torch.optim.Optimizer):
         found = list(torch._foreach_div(means, scale1))
         torch._foreach_div_(found, below)
         if group["weight_decay"]:
-            torch._foreach_add_(found, weights, alpha=group["weight_decay"])
+            torch._foreach_add_(found, [local(weight) for weight in weights], alpha=group["weight_decay"])
         return found
 
     def update(self, group: dict, weights: Tensors, gradients: Tensors, means: Tensors, squares: Tensors) -> None:
@@ -61,8 +64,9 @@ class LAMB(torch.optim.Optimizer):
     def update_in_pieces(self, group: dict, weights: Tensors, gradients: Tensors, means: Tensors,
                          squares: Tensors) -> None:
         """The same, a piece of a tensor at a time: a processor's cache holds it through all operations."""
-        found = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
-        for tensors in zip(weights, gradients, means, squares, found, strict=True):
+        here = [local(weight) for weight in weights]
+        found = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in here]
+        for tensors in zip(here, gradients, means, squares, found, strict=True):
             for w, g, m, v, u in zip(*(one.detach().reshape(-1).split(PIECE) for one in tensors), strict=True):
                 u.copy_(self.directions(group, [w], [g], [m], [v])[0])
         self._move(group, weights, found)
@@ -73,7 +77,7 @@ class LAMB(torch.optim.Optimizer):
             torch._foreach_mul_(directions, list((self.rate * ratios(weights, directions)).unbind()))
         else:
             torch._foreach_mul_(directions, self.rate)
-        torch._foreach_sub_(weights, directions)
+        torch._foreach_sub_([local(weight) for weight in weights], directions)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -82,12 +86,14 @@ class LAMB(torch.optim.Optimizer):
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if weights:
-                self._update(group, weights, [p.grad for p in weights], [self.state[p]["mean"] for p in weights],
-                             [self.state[p]["square"] for p in weights])
+                self._update(group, weights, [local(p.grad) for p in weights],
+                             *([local(self.state[p][name]) for p in weights] for name in ("mean", "square")))
 
 
 def ratios(weights: Tensors, directions: Tensors) -> torch.Tensor:
-    """|w| / |u| per tensor, 1 where either is 0, as a 1-D tensor on the device."""
-    w = torch.stack(torch._foreach_norm(weights))
-    u = torch.stack(torch._foreach_norm(directions))
+    """|w| / |u| per tensor, 1 where either is 0, as a 1-D tensor on the device.
+
+    Norms are those of whole tensors, of whose directions this process has the parts that it has of the weights.
+    """
+    w, u = norms(weights, weights), norms(weights, directions)
     return torch.where((w > 0) & (u > 0), w / u, torch.ones_like(w))

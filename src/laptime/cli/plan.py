@@ -1,5 +1,7 @@
 """`laptime plan`: memory, communication and time of a benchmark on so many accelerators, before anybody buys them."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from laptime.cli.options import json_option, suite_option
@@ -7,6 +9,9 @@ from laptime.cli.terminal import Column, heading, say, say_json, table, width
 from laptime.config import SuitePath
 from laptime.planning.best import Option
 from laptime.planning.plan import Answer, Question, answered, assumptions
+
+if TYPE_CHECKING:
+    from laptime.training.distributed.imagined import Imagined
 
 COLUMNS = (Column("layout"), Column("micro-batch", right=True), Column("GB each", right=True), Column("fits"),
            Column("ms/step", right=True), Column("of it waiting", right=True), Column("GB sent", right=True),
@@ -23,24 +28,43 @@ COLUMNS = (Column("layout"), Column("micro-batch", right=True), Column("GB each"
 @click.option("--round", "round_name", default="", metavar="ROUND",
               help="Official round whose reference points hold.  [default: the latest]")
 @click.option("--top", type=click.IntRange(1, 100), default=8, show_default=True, help="How many layouts to show.")
+@click.option("--build", is_flag=True, help="Build the first layout with as many pretended processes and count the "
+                                            "bytes of every tensor.")
 @suite_option
 @json_option
 def command(*, name: str, accelerator: str, count: int, batch: int, overrides: tuple[str, ...], round_name: str,
-            top: int, suite: SuitePath, as_json: bool) -> None:
+            top: int, build: bool, suite: SuitePath, as_json: bool) -> None:
     """What benchmark NAME will need and how long it will take, in several layouts.
 
     Operations and tensors are the benchmark's own, speeds are fitted to published results; the answer says how well
     that predicts the ones it had not seen.
     """
     answer = answered(Question(name, accelerator, count, batch, overrides, round_name, top, suite))
+    found = _built(answer) if build else None
     if as_json:
-        say_json(as_data(answer))
+        say_json(as_data(answer) | ({"built": found} if found else {}))
         return
     say(heading(f"{name} on {count} x {answer.kind.name}, batch {answer.batch:,}"))
     say(table(COLUMNS, [row(answer, option) for option in answer.options], width()))
+    if found is not None:
+        say(f"\n{built_text(found)}")
     say()
     for what, words in assumptions(answer).items():
         say(f"{what}: {words}")
+
+
+def _built(answer: Answer) -> "Imagined":
+    from laptime.planning.imagined import imagined  # torch, only where asked for
+
+    return imagined(answer.question, answer.options[0].spread, answer.batch)
+
+
+def built_text(found: "Imagined") -> str:
+    """The counted bytes in words."""
+    most = found.largest
+    return (f"built: {found.parameters:,} parameters on {len(found.stages)} pipeline stages; the fullest process holds "
+            f"{most.parameters_bytes / 1e9:.2f} GB of weights, {most.gradients_bytes / 1e9:.2f} GB of gradients, "
+            f"{most.optimizer_bytes / 1e9:.2f} GB of optimizer state")
 
 
 def row(answer: Answer, option: Option) -> list[str]:

@@ -1,14 +1,14 @@
 """What is measured: a benchmark whose folder has a `peer.py`, and sessions of it built without any data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 
 from laptime.benchmark import Benchmark, Context
-from laptime.config import Config, Json, SuitePath
+from laptime.config import Config, Json, Speed, SuitePath
 from laptime.errors import UnknownName
 from laptime.events import Cadence, Plan, Point
 from laptime.suite import BUILT_IN, folders, load
@@ -73,14 +73,25 @@ def synthetic_store(subject: Subject, config: Config, folder: Path) -> Store:
     return Store(folder, Manifest(subject.name, "none", "", subject.comparison.FACTS(config), {}))
 
 
+@runtime_checkable
+class Stepping(Protocol):
+    """A session whose steps can be timed: the common one, or one with a loop of its own that offers these like it."""
+
+    @property
+    def speed(self) -> Speed: ...
+    def synthetic(self) -> Iterator[Batch[object]]: ...
+    def batches(self, epoch: int, /) -> Iterator[Batch[object]]: ...
+    def step(self, batch: Batch[object]) -> torch.Tensor: ...
+
+
 def built(subject: Subject, config: Config, world: World, store: Store, folder: Path) -> Supervised[object]:
-    """The session that a run would train. Raises UnknownName for a benchmark with a loop of its own."""
+    """The session that a run would train. Raises UnknownName for one whose steps cannot be timed."""
     sizes = subject.benchmark.sizes(config, store.metadata)
     plan = Plan(config.global_batch_size, Point(1, "epochs"), Cadence("epochs", (1,), 1), sizes)
     session = subject.benchmark.build(config, Context(world, store, Seeds(SEED), plan, folder))
-    if not isinstance(session, Supervised):
+    if not isinstance(session, Stepping):
         raise UnknownName(f"benchmark '{subject.name}' has a training loop of its own; its steps cannot be timed here")
-    return session
+    return cast(Supervised[object], session)  # all that is used of it here
 
 
 def step_of(session: Supervised[object]) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """What one training sample costs: floating-point operations, activations, weights, gradients and optimizer state.
 
+Attention is that of the fused kernel, which keeps no scores; where a causal mask hides half of them, half are counted.
 Measured on the benchmark itself, `python -m laptime.bench.work NAME...`, and kept in `suite/<name>/work.json`, so that
 planning needs neither torch nor an accelerator. Operations are those of matrix products and convolutions, forward and
 backward, with nothing computed twice (training rules, appendix "Utilization": model operations only).
@@ -14,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from laptime.bench.subject import Subject, built, subjects, synthetic_store
@@ -81,7 +83,7 @@ def _measured(session: Supervised[object], blocks: Sequence[str], device: torch.
     if blocks:
         session.model.get_submodule(blocks[0]).register_forward_hook(
             lambda module, inputs, output: handed.append(output.untyped_storage().nbytes()))
-    with FlopCounterMode(display=False) as counter, saved.listening():
+    with fused_attention(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter, saved.listening():
         session.loss(session.model, batch.micro[0]).backward()  # type: ignore[no-untyped-call]
     parameters = list(session.model.parameters())
     return Work(counter.get_total_flops() * share, saved.bytes * share * NARROW / WIDE,
@@ -89,6 +91,52 @@ def _measured(session: Supervised[object], blocks: Sequence[str], device: torch.
                 sum(p.numel() * p.element_size() for p in parameters), _optimizer_bytes(session.optimizer),
                 len(blocks), handed[-1] * share * NARROW / WIDE, batch.global_size, device.type,
                 torch.__version__.split("+")[0])
+
+
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """On the meta device torch takes attention apart; here the fused kernel stands in wherever no mask is given."""
+    whole = F.scaled_dot_product_attention
+
+    def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,  # noqa: PLR0917 (torch's own arguments)
+              attn_mask: torch.Tensor | None = None,
+              dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+              enable_gqa: bool = False) -> torch.Tensor:
+        if q.device.type != "meta" or attn_mask is not None or q.dim() != 4:
+            return whole(q, k, v, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        heads = q.shape[1] // k.shape[1]  # grouped heads are read again by the kernel, not copied
+        k, v = (one.unsqueeze(2).expand(-1, -1, heads, -1, -1).flatten(1, 2) if heads > 1 else one for one in (k, v))
+        found: torch.Tensor = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal)[0]
+        return found
+
+    F.scaled_dot_product_attention = fused  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = whole
+
+
+def _attention(q: Sequence[int], k: Sequence[int], *, causal: bool) -> int:
+    """Operations of both products of (B, N, S, D) and (B, N, T, D), forward."""
+    batch, heads, length, width = q
+    return 4 * batch * heads * length * k[2] * width // (2 if causal else 1)
+
+
+def _forward(q: Sequence[int], k: Sequence[int], v: Sequence[int], dropout: float = 0.0, causal: bool = False,
+             *rest: object, out_shape: object = None, **named: object) -> int:
+    return _attention(q, k, causal=causal)
+
+
+def _backward(gradient: object, q: Sequence[int], k: Sequence[int], *rest: object, out_shape: object = None,
+              **named: object) -> int:
+    """Four products; the scores that the kernel computes again are not the model's."""
+    causal = rest[CAUSAL_OF_REST]
+    return 2 * _attention(q, k, causal=bool(causal))
+
+
+CAUSAL_OF_REST = 8  # v, out, logsumexp, two cumulative lengths, two longest lengths, dropout, is_causal
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention: _forward,
+           torch.ops.aten._scaled_dot_product_flash_attention_backward: _backward}
 
 
 def _optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:

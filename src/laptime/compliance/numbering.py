@@ -20,7 +20,9 @@ _UNSURE = 0.05  # of an interval, where positions are known only roughly
 
 
 def check_epochs(run: Run) -> Iterator[Finding]:
-    """Whole epochs are numbered from the round's first number without gaps."""
+    """Whole epochs are numbered from the round's first number without gaps, or by position."""
+    if run.rules.position.everywhere:
+        return
     expected = float(run.round.first_epoch)
     for record in distinct(run.of("epoch_start")):
         found = _epoch(record)
@@ -34,7 +36,7 @@ def check_epochs(run: Run) -> Iterator[Finding]:
 
 def check_blocks(run: Run) -> Iterator[Finding]:
     """A block begins where the one before it ended. A warning: nothing is computed from these numbers."""
-    expected: float | None = float(run.round.first_epoch)
+    expected: float | None = None if run.rules.position.everywhere else float(run.round.first_epoch)
     for record in distinct(run.of("block_start")):
         first, count = number(record.metadata.get("first_epoch_num")), number(record.metadata.get("epoch_count"))
         if first is None:

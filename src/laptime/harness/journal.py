@@ -103,7 +103,7 @@ class Journal:
         at = checkpoint.at
         stamp = self.point("save_model", {"iteration": self._number(at.epoch)})
         self._close_block(at, whole_epoch=self._whole_epochs())
-        self._paused = None if self._epoch is None else (at, stamp)
+        self._paused = None if self._epoch is None else (at, self._clock.now_ms())  # not before the end of the block
         return stamp
 
     def won(self, at: At, seconds: float) -> None:

@@ -137,7 +137,8 @@ def _is_broken_exchange(error: Exception) -> bool:
 def _run(job: Job) -> Outcome:
     flight = resolve(job.request)
     set_threads(job.request.threads, job.request.nproc)
-    world = arrange(join(job.request.device, timeout_s=job.request.silence_s + MARGIN_SECONDS), flight.config.parallel)
+    timeout_s = job.request.silence_s + MARGIN_SECONDS
+    world = arrange(join(job.request.device, timeout_s=timeout_s), flight.config.parallel, timeout_s)
     job.scratch.mkdir(parents=True, exist_ok=True)
     store = Store.open(data_folder(flight))
     with _sink(job, flight, world) as sink:

@@ -65,6 +65,7 @@ def load_benchmark(folder: Path, log_name: str, frame: Frame) -> BenchmarkRules 
         first_converged=fields.integer("first_converged") if "first_converged" in fields else None,
         metric_key=fields.text("metric_key", ""), evaluate_offline=fields.flag("evaluate_offline", False),
         convergence_check=fields.flag("convergence_check", True), borrowing=fields.flag("borrowing", True),
+        spread=fields.number("spread") or BenchmarkRules.spread,
         convergence_slack=fields.number_map("convergence_slack"), init_minutes=fields.number_map("init_minutes"),
     )
     for name in ("in", "like", "excepts", "log_name"):
@@ -192,7 +193,8 @@ def _evaluations(table: Table) -> Evaluations:
 
 
 def _position(table: Table) -> Position:
-    result = Position(table.text("key"), table.formula_of("value", table.text("value")))
+    result = Position(table.text("key"), table.formula_of("value", table.text("value")),
+                      table.flag("everywhere", False))
     table.close()
     return result
 

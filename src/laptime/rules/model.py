@@ -91,11 +91,13 @@ class KeyRule:
 class Position:
     """How a round writes where training is: metadata `key` = `value`.
 
-    The formula is over samples, epoch (from 1), step, samples_per_epoch and global_batch_size.
+    The formula is over samples, epoch (from 1), step, samples_per_epoch, global_batch_size and logged hyperparameters.
+    `everywhere`: blocks and epochs are numbered by it too, and blocks say their length in its unit.
     """
 
     key: str
     value: Formula
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class BenchmarkRules:
     convergence_slack: Mapping[str, float] = field(default_factory=dict)  # authority -> units below the minimum mean
     init_minutes: Mapping[str, float] = field(default_factory=dict)  # division -> minutes, over those of the round
     settings: Mapping[str, Constraint] = field(default_factory=dict)  # configuration value that no line carries -> rule
+    spread: float = 0.15  # of a house round's reference runs: most coefficient of variation of the units to the target
     borrowing: bool = True  # whether hyperparameters may be taken over from another submission during review
 
     @property

@@ -94,7 +94,7 @@ def shortcuts(*, name: str, round_name: str, data: Path, suite: SuitePath, table
     Writes shortcuts.csv in the folder of the benchmark.
     """
     from laptime.cli.watch import watcher
-    from laptime.harness.calibration import measure_shortcuts, write_shortcuts
+    from laptime.harness.calibration import measure_shortcuts, shown, write_shortcuts
 
     known_benchmark(name, suite)
     with watcher() as reporter:
@@ -103,7 +103,7 @@ def shortcuts(*, name: str, round_name: str, data: Path, suite: SuitePath, table
     if as_json:
         say_json(found)
     else:
-        say(table(SHORTCUT_COLUMNS, [(method, f"{value:.4f}") for method, value in found.items()], width()))
+        say(table(SHORTCUT_COLUMNS, [(method, shown(value)) for method, value in found.items()], width()))
 
 
 def made(folder: Path) -> Path:

@@ -37,6 +37,11 @@ def mini_case(device: torch.device) -> Gpt3Config:
     return mini()
 
 
+def work() -> Gpt3Config:
+    """What planning counts operations of: the full network on one sample."""
+    return replace(full(), global_batch_size=1)
+
+
 def facts(config: Gpt3Config) -> Mapping[str, Json]:
     """What the manifest of this configuration's data says."""
     return described(config)
@@ -94,6 +99,7 @@ def network(config: Gpt3Config, attention: str) -> torch.nn.Module:
 
 CASES: Mapping[str, Callable[[torch.device], Gpt3Config]] = {"mini": mini_case, "wide blocks": wide_case}
 FACTS = facts
+WORK = work
 PEERS: Mapping[str, Callable[[Gpt3Config, torch.device], Step]] = {
     f"transformers, {how}, {attention}": partial(peer, compiled=how == "compiled", attention=attention)
     for how in ("eager", "compiled") for attention in ("sdpa", "eager")}

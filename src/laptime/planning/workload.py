@@ -94,12 +94,20 @@ def samples_to_target(rules: BenchmarkRules, batch: float, per_unit: float) -> f
 
 
 def samples_per_unit(name: str, unit: str, suite: SuitePath = BUILT_IN) -> float:
-    """How many samples an epoch, a token or a sample is. Raises UserError for what the folder does not say."""
+    """How many samples an epoch, a token or a sample is. Raises UserError for what nothing says."""
     if unit == "samples":
         return 1.0
     golden = json.loads((folders(suite)[name] / GOLDEN).read_text(encoding="utf-8"))["full_manifest"]
     if unit == "epochs" and golden.get("train_samples"):
         return float(golden["train_samples"])
-    if unit == "tokens" and golden.get("length"):
-        return 1.0 / float(golden["length"])
-    raise UserError(f"expected the size of one of the {unit} of '{name}' in {GOLDEN}, found none")
+    length = _tokens_per_sample(name) if unit == "tokens" else None
+    if length is None:
+        raise UserError(f"expected the size of one of the {unit} of '{name}' in its golden values or rules, found none")
+    return 1.0 / length
+
+
+def _tokens_per_sample(name: str) -> float | None:
+    """What the latest official round prescribes."""
+    keys = latest_rules(name)[1].keys
+    lengths = [rule.constraint.equals for rule in keys if rule.key == "max_sequence_length"]
+    return next((float(one) for one in lengths if isinstance(one, int | float)), None)

@@ -159,8 +159,8 @@ def mini() -> StableDiffusionConfig:
         autoencoder=replace(reference.autoencoder, channels=16, multipliers=(1, 2, 2), blocks=1, groups=8, scale=1.05),
         optimizer=replace(reference.optimizer, base_learning_rate=2e-3 / 32),
         schedule=replace(reference.schedule, warmup_steps=50, train_steps=300),
-        sampling=replace(reference.sampling, steps=8, guidance=3.0, batch_size=48),
-        data=replace(reference.data, train_samples=6400, eval_samples=96, side=32, features=64, shards=16,
+        sampling=replace(reference.sampling, steps=8, guidance=3.0, batch_size=80),
+        data=replace(reference.data, train_samples=6400, eval_samples=160, side=32, features=64, shards=16,
                      shuffle_buffer=400, checksums=(), uncaptioned=0.1, statistics_samples=1000),
     )
 

@@ -25,7 +25,7 @@ from laptime.training.metrics.mean import Mean
 from laptime.training.seeds import Seeds
 from laptime.training.speed import resolve
 
-MEMORY = 20  # pictures that the bag of words may keep
+LEARNT_FROM, RIDGE = 1000, 1e-3  # training pictures of the linear baselines, and what keeps them solvable
 ALONE = World(0, 1, torch.device("cpu"))
 Draw = Callable[[torch.Tensor, np.ndarray], torch.Tensor]  # captions (N, L), their numbers -> pictures (N, 3, H, W)
 
@@ -94,13 +94,26 @@ def real_pictures_of_other_captions(config: StableDiffusionConfig, store: Store)
     return judges.metrics(lambda captions, numbers: pictures[numbers])
 
 
-def most_words_in_common(config: StableDiffusionConfig, store: Store) -> Mapping[str, float]:
-    """Of twenty training pictures, the one whose caption shares most words: a bag of words with a small memory."""
+def bag_of_words(config: StableDiffusionConfig, store: Store) -> Mapping[str, float]:
+    """Pixels as a linear function of which words a caption holds, by least squares: words without an order."""
     judges = Judges(config, store)
-    pictures, theirs = judges.training(MEMORY)
-    known = _bags(theirs, config.text.vocabulary)
-    return judges.metrics(
-        lambda captions, numbers: pictures[(_bags(captions, config.text.vocabulary) @ known.T).argmax(1)])
+    pictures, theirs = judges.training(LEARNT_FROM)
+    words = _bags(theirs, config.text.vocabulary)
+    weights = torch.linalg.lstsq(words.T @ words + RIDGE * torch.eye(words.shape[1], dtype=words.dtype),
+                                 words.T @ pictures.flatten(1).double()).solution
+    return judges.metrics(lambda captions, numbers: (_bags(captions, config.text.vocabulary) @ weights).to(
+        pictures.dtype).unflatten(1, pictures.shape[1:]))
+
+
+def plain_colour(config: StableDiffusionConfig, store: Store) -> Mapping[str, float]:
+    """The mean colour that a bag of words expects, without any shape."""
+    judges = Judges(config, store)
+    pictures, theirs = judges.training(LEARNT_FROM)
+    words = _bags(theirs, config.text.vocabulary)
+    weights = torch.linalg.lstsq(words.T @ words + RIDGE * torch.eye(words.shape[1], dtype=words.dtype),
+                                 words.T @ pictures.mean((2, 3)).double()).solution
+    return judges.metrics(lambda captions, numbers: (_bags(captions, config.text.vocabulary) @ weights).to(
+        pictures.dtype)[:, :, None, None].expand(-1, -1, *pictures.shape[2:]))
 
 
 def _bags(captions: torch.Tensor, vocabulary: int) -> torch.Tensor:
@@ -115,5 +128,6 @@ SHORTCUTS: dict[str, Callable[[StableDiffusionConfig, Store], Mapping[str, float
     "mean picture": mean_picture,
     "noise": noise,
     "real pictures of other captions": real_pictures_of_other_captions,
-    "words in common with twenty pictures": most_words_in_common,
+    "bag of words": bag_of_words,
+    "colour only": plain_colour,
 }

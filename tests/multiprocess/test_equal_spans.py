@@ -1,6 +1,8 @@
 """Design decision 6: at equal spans the losses do not depend on the layout; at another span they do."""
 
 import json
+from contextlib import suppress
+from functools import cache
 
 import pytest
 import torch
@@ -28,13 +30,40 @@ def layouts_of(name):
     return json.loads((folders()[name] / "golden.json").read_text())["equal_spans"]
 
 
-@pytest.fixture(scope="module", params=RUNNABLE)
-def case(request, tmp_path_factory):
-    """(benchmark, data folder, its layouts, the losses of one process)."""
-    name = request.param
-    layout = layouts_of(name)
-    root = prepared(name, layout["preset"], tmp_path_factory.mktemp(name), layout["overrides"])
-    return name, root, layout, alone(name, root, layout, [])
+def offered(forms, processes):
+    """(benchmark, form) wherever the benchmark's layout says how; what it refuses is tested with the layouts."""
+    found = []
+    for name in RUNNABLE:
+        benchmark, layout = benchmark_of(name), layouts_of(name)
+        for form in forms:
+            config = override(benchmark.presets[layout["preset"]](), [*layout["overrides"], *form])
+            with suppress(InvalidConfiguration):
+                check(config.parallel, benchmark.layout(config), processes)
+                found.append(pytest.param((name, form), id=f"{name} {' '.join(form)}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory):
+    """(data folder, layouts, the losses of one process) of a benchmark, made when first asked for."""
+
+    @cache
+    def of(name):
+        layout = layouts_of(name)
+        root = prepared(name, layout["preset"], tmp_path_factory.mktemp(name), layout["overrides"])
+        return root, layout, alone(name, root, layout, [])
+
+    return of
+
+
+@pytest.fixture
+def case(request, prepared_once):
+    """(benchmark, data folder, its layouts, the losses of one process), and the form where there is one."""
+    name, *form = request.param if isinstance(request.param, tuple) else (request.param,)
+    return (name, *prepared_once(name), *form)
+
+
+every = pytest.mark.parametrize("case", RUNNABLE, indirect=True)
 
 
 def alone(name, root, layout, more):
@@ -54,28 +83,33 @@ def relative_difference(one, other):
     return max(abs(a - b) / abs(a) for a, b in zip(one, other, strict=True))
 
 
+@every
 def test_losses_with_accumulation_equal(case):
     name, root, layout, reference = case
     assert relative_difference(reference, alone(name, root, layout, ["parallel.accumulation_steps=2"])) <= 1e-10
 
 
+@every
 def test_losses_with_two_processes_equal(case, pair):
     name, root, layout, reference = case
     assert relative_difference(reference, several(pair, name, root, layout, [])) <= 1e-10
 
 
+@every
 def test_losses_with_two_processes_and_a_span_across_them_equal(case, pair):
     name, root, layout, _ = case
     wide = alone(name, root, layout, layout["other"])
     assert relative_difference(wide, several(pair, name, root, layout, layout["other"])) <= 1e-10
 
 
+@every
 def test_losses_with_two_processes_and_accumulation_equal(case, pair):
     name, root, layout, reference = case
     both = several(pair, name, root, layout, ["parallel.accumulation_steps=2"])
     assert relative_difference(reference, both) <= 1e-10
 
 
+@every
 def test_losses_in_float32_equal_within_1e_5(case, pair):
     name, root, layout, _ = case
     single = ["speed.dtype=float32"]
@@ -84,41 +118,29 @@ def test_losses_in_float32_equal_within_1e_5(case, pair):
 
 
 @pytest.mark.seconds
-@pytest.mark.parametrize("form", TWO, ids=" ".join)
-def test_losses_of_every_form_that_two_processes_can_take_equal(case, pair, form):
-    name, root, layout, reference = case
-    skip_unless_offered(name, layout, form, 2)
+@pytest.mark.parametrize("case", offered(TWO, 2), indirect=True)
+def test_losses_of_every_form_that_two_processes_can_take_equal(case, pair):
+    name, root, layout, reference, form = case
     assert relative_difference(reference, several(pair, name, root, layout, form)) <= 1e-10
 
 
-@pytest.mark.seconds
-@pytest.mark.parametrize("form", FOUR, ids=" ".join)
-def test_losses_of_every_form_that_four_processes_can_take_equal(case, quad, form):
-    name, root, layout, reference = case
-    skip_unless_offered(name, layout, form, 4)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", offered(FOUR, 4), indirect=True)
+def test_losses_of_every_form_that_four_processes_can_take_equal(case, quad):
+    name, root, layout, reference, form = case
     assert relative_difference(reference, several(quad, name, root, layout, form)) <= 1e-10
 
 
-@pytest.mark.seconds
-@pytest.mark.parametrize("form", TWO, ids=" ".join)
-def test_losses_of_every_form_in_float32_equal_within_1e_5(case, pair, form):
-    name, root, layout, _ = case
-    skip_unless_offered(name, layout, form, 2)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", offered(TWO, 2), indirect=True)
+def test_losses_of_every_form_in_float32_equal_within_1e_5(case, pair):
+    name, root, layout, _, form = case
     single = ["speed.dtype=float32"]
     reference = alone(name, root, layout, single)
     assert relative_difference(reference, several(pair, name, root, layout, [*form, *single])) <= 1e-5
 
 
-def skip_unless_offered(name, layout, form, processes):
-    """A benchmark whose layout does not say how is tested for the refusal instead."""
-    benchmark = benchmark_of(name)
-    config = override(benchmark.presets[layout["preset"]](), [*layout["overrides"], *form])
-    try:
-        check(config.parallel, benchmark.layout(config), processes)
-    except InvalidConfiguration as refused:
-        pytest.skip(str(refused))
-
-
+@every
 def test_losses_at_another_span_differ(case):
     name, root, layout, reference = case
     assert relative_difference(reference, alone(name, root, layout, layout["other"])) > 1e-4

@@ -66,11 +66,11 @@ def status_of(log):
 def ends(folder, request):
     """Run a set whose second run fails: (message, seconds from the fault to the end)."""
     kept_run(folder, request)
-    reporter = Timed()
+    reporter, others = Timed(), below(os.getpid())  # such as a browser that tests share
     with pytest.raises(RunFailed) as error:
         run_set(request, reporter)
     seconds = time.monotonic() - reporter.last
-    assert living(below(os.getpid())) == []
+    assert set(living(below(os.getpid()))) <= set(others)
     message = str(error.value)
     assert "\n" not in message
     assert "1 of 2 runs are finished and kept; the same command makes the others" in message

@@ -36,12 +36,18 @@ def timed(step: Step, calls: int, synchronise: Step = nothing, timer: Timer = ti
 
 def interleaved(first: Step, second: Step, pairs: int, *, calls: tuple[int, int] = (1, 1), synchronise: Step = nothing,
                 timer: Timer = time.perf_counter) -> Pairs:
-    """`pairs` pairs, the order within them alternating (AB BA AB ...), so that a steady drift cancels."""
+    """`pairs` pairs of `calls` calls each, in turn."""
+    return in_turn(lambda: timed(first, calls[0], synchronise, timer),
+                   lambda: timed(second, calls[1], synchronise, timer), pairs)
+
+
+def in_turn(first: Timer, second: Timer, pairs: int) -> Pairs:
+    """What both answer, the order within pairs alternating (AB BA AB ...), so that a steady drift cancels."""
     found = Pairs()
     for i in range(pairs):
         for turn in ((0, 1), (1, 0))[i % 2]:
-            step, times = ((first, found.first), (second, found.second))[turn]
-            times.append(timed(step, calls[turn], synchronise, timer))
+            measure, times = ((first, found.first), (second, found.second))[turn]
+            times.append(measure())
     return found
 
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import orjson
 import torch
 
-from laptime.bench import judging, overhead, pipeline, start, throughput
+from laptime.bench import judging, overhead, pipeline, scaling, start, throughput
 from laptime.bench.row import GROUPS, Group, Row
 from laptime.bench.subject import Subject, subjects
 from laptime.config import Json, SuitePath, to_json
@@ -37,6 +37,7 @@ class BenchRequest:
     threads: int = 0
     suite: SuitePath = BUILT_IN
     command: tuple[str, ...] = ()
+    processes: int = 2  # that train together, beside one that trains alone
     rounds: tuple[Path, ...] = ()  # public rounds to judge: folders or archives
 
 
@@ -92,6 +93,10 @@ def _rows(request: BenchRequest, chosen: list[Subject], world: World, tell: Tell
             if "train" in request.groups:
                 effort = throughput.QUICK if quick else throughput.THOROUGH
                 yield from throughput.measure(subject, world, folder, effort, tell)
+            if "scale" in request.groups:
+                effort = scaling.QUICK if quick else throughput.THOROUGH
+                yield from scaling.measure(subject, world, request.suite, effort, processes=request.processes,
+                                           threads=request.threads, tell=tell)
             if "data" in request.groups:
                 amount = (64, 1) if quick else (1024, 5)
                 yield from pipeline.measure(subject, world, samples=amount[0], epochs=amount[1], tell=tell)

@@ -7,8 +7,8 @@ from typing import Literal
 from laptime.bench.estimate import Estimate
 from laptime.config import Json
 
-Group = Literal["overhead", "start", "train", "data", "judge"]
-GROUPS: tuple[Group, ...] = ("overhead", "start", "train", "data", "judge")
+Group = Literal["overhead", "start", "train", "scale", "data", "judge"]
+GROUPS: tuple[Group, ...] = ("overhead", "start", "train", "scale", "data", "judge")
 Verdict = Literal["", "met", "missed", "unclear"]  # "": no budget holds here
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from laptime.bench.report import Report
     from laptime.bench.row import Group, Row
 
-CHOICES = ("overhead", "start", "train", "data", "judge")
+CHOICES = ("overhead", "start", "train", "scale", "data", "judge")
 COLUMNS = (Column("what"), Column("value", right=True), Column("95 % interval", right=True), Column("unit"),
            Column("budget", right=True), Column("verdict"), Column("mark", right=True), Column("note"))
 
@@ -28,14 +28,16 @@ COLUMNS = (Column("what"), Column("value", right=True), Column("95 % interval", 
               help="A public round to judge, a folder or archive named like the round; may be given again.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
 @click.option("--threads", type=click.IntRange(0), default=0, show_default="all cores", help="Compute threads.")
+@click.option("--processes", type=click.IntRange(2), default=2, show_default=True,
+              help="How many train together, beside one that trains alone (scale).")
 @click.option("--out", type=FILE, show_default="bench/results/DATE-DEVICE.json; none if quick",
               help="File for the measurements.")
 @suite_option
 @json_option
 def command(*, name: str | None, quick: bool, only: str | None, rounds: tuple[Path, ...], device: str, threads: int,
-            out: Path | None, suite: SuitePath, as_json: bool) -> int:
-    """Measure harness overhead, start of commands, training steps and data pipeline, of benchmark NAME or of all,
-    and how fast rounds are judged.
+            processes: int, out: Path | None, suite: SuitePath, as_json: bool) -> int:
+    """Measure harness overhead, start of commands, training steps, several processes beside one, and data pipeline,
+    of benchmark NAME or of all, and how fast rounds are judged.
 
     Steps are timed turn by turn with an independent implementation at its best. Exit code 1 when a budget is missed.
     """
@@ -43,7 +45,7 @@ def command(*, name: str | None, quick: bool, only: str | None, rounds: tuple[Pa
     from laptime.bench.report import BenchRequest, run, save
 
     request = BenchRequest((name,) if name else (), groups, quick, device, threads, suite, ("laptime", *sys.argv[1:]),
-                           rounds)
+                           processes, rounds)
     report = run(request, _tell)
     kept = save(report, out) if out is not None or not quick else None
     if as_json:

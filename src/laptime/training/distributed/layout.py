@@ -9,11 +9,12 @@ from itertools import pairwise
 from math import prod
 from typing import Literal
 
-from laptime.config import Parallel
+from laptime.config import Parallel, Speed
 from laptime.errors import InvalidConfiguration
 
 Style = Literal["enter", "columns", "rows", "vocabulary", "sequence"]
 AXES = ("pipeline", "data", "shard", "context", "tensor")  # from the outermost to the innermost
+FLOAT8_MULTIPLE = 16  # of inputs and outputs of a layer: what CUDA's products of float8 ask for
 CHUNKS = 2  # per context process: one early and one late piece of each sample, so that all work equally
 
 
@@ -46,6 +47,7 @@ class Layout:
     divisible: settings (by name) that the number of tensor processes must divide
     length:    positions per sample, 0 where they cannot be shared; x is (samples, positions, width)
     tables:    there are embedding tables whose rows can be spread
+    float8:    linear layers that can compute in float8 (named as in Split), with their (inputs, outputs)
     """
 
     embedding: str = ""
@@ -55,6 +57,7 @@ class Layout:
     divisible: Mapping[str, int] = field(default_factory=dict)
     length: int = 0
     tables: bool = False
+    float8: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def sizes(parallel: Parallel, processes: int) -> dict[str, int]:
@@ -97,6 +100,27 @@ def check(parallel: Parallel, layout: Layout, processes: int) -> None:
     for wanted, expected, found in _needs(parallel, layout):
         if wanted:
             raise InvalidConfiguration(f"expected {expected}, found {found}", hint="Change parallel, or leave it out.")
+
+
+def check_speed(speed: Speed, parallel: Parallel, layout: Layout) -> None:
+    """Raises InvalidConfiguration for float8 where no layer, or one of unfit size, would compute in it."""
+    if speed.dtype != "float8":
+        return
+    if not layout.float8:
+        raise InvalidConfiguration("expected a benchmark with layers that can compute in float8 for speed.dtype=float8, "
+                                   "found another", hint="Choose speed.dtype=bfloat16.")
+    styles = {one.modules: one.style for one in layout.splits}
+    for name, (inputs, outputs) in layout.float8.items():
+        cut = {"rows": (parallel.tensor, 1), "columns": (1, parallel.tensor)}.get(styles.get(name, ""), (1, 1))
+        expect_float8_sizes(name, inputs // cut[0], outputs // cut[1])
+
+
+def expect_float8_sizes(name: str, inputs: int, outputs: int) -> None:
+    """Raises InvalidConfiguration for a linear layer that cannot compute in float8."""
+    if inputs % FLOAT8_MULTIPLE or outputs % FLOAT8_MULTIPLE:
+        raise InvalidConfiguration(f"expected inputs and outputs of {name} divisible by {FLOAT8_MULTIPLE} on each process "
+                                   f"for speed.dtype=float8, found {inputs} and {outputs}",
+                                   hint="Choose speed.dtype=bfloat16, or other sizes.")
 
 
 def _needs(parallel: Parallel, layout: Layout) -> Iterator[tuple[bool, str, object]]:

@@ -1,5 +1,6 @@
 """Data parallelism: one model on every rank, gradients combined in the backward pass of the last micro-batch."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -8,6 +9,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from laptime.training.distributed.world import World
+
+# The option that says whether buffers are sent in every step, by its name in this torch (2.13 renamed it).
+BUFFERS = next(name for name in ("forward_sync_buffers", "broadcast_buffers")
+               if name in inspect.signature(DistributedDataParallel.__init__).parameters)
 
 
 def replicate(model: torch.nn.Module, world: World) -> torch.nn.Module:
@@ -18,8 +23,8 @@ def replicate(model: torch.nn.Module, world: World) -> torch.nn.Module:
     if world.size == 1:
         return model
     devices = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, process_group=world.group, broadcast_buffers=False,
-                                   gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, device_ids=devices, process_group=world.group, gradient_as_bucket_view=True,
+                                   **{BUFFERS: False})  # type: ignore[arg-type]
 
 
 def gradient_exchange(model: torch.nn.Module, *, exchange: bool) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from laptime.training.distributed.collectives import entered, gathered, scattere
 from laptime.training.distributed.layout import Layout, Split
 from laptime.training.distributed.pieces import Cut
 from laptime.training.distributed.world import World
+from laptime.training.nn import float8
 
 POSITIONS = 1  # the dimension of positions in x
 
@@ -111,7 +112,7 @@ def _entering(world: World, sequence: bool) -> Callable[[torch.nn.Module, tuple]
 
 def _by_rows(module: torch.nn.Linear, world: World, sequence: bool) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
-        product = F.linear(x, module.weight)
+        product = module.product(x) if isinstance(module, float8.Linear) else F.linear(x, module.weight)
         y = scattered(product, world, POSITIONS) if sequence else summed(product, world)
         return y if module.bias is None else y + module.bias
 

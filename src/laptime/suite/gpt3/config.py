@@ -161,7 +161,11 @@ def layout(config: Gpt3Config) -> Layout:
         shared=("embedding.words.weight",),
         divisible={"model.heads": config.model.heads, "model.vocabulary": config.model.vocabulary,
                    "model.intermediate": config.model.intermediate},
-        length=config.data.length)
+        length=config.data.length,
+        float8={"blocks.*.attention.qkv": (config.model.hidden, 3 * config.model.hidden),
+                "blocks.*.attention.output": (config.model.hidden, config.model.hidden),
+                "blocks.*.mlp.up": (config.model.hidden, config.model.intermediate),
+                "blocks.*.mlp.down": (config.model.intermediate, config.model.hidden)})
 
 
 def _check_model(model: ModelConfig) -> None:

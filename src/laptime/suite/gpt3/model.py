@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from laptime.suite.gpt3.config import ModelConfig
 from laptime.training.nn.causal_attention import CausalAttention
+from laptime.training.nn.float8 import Linear
 
 
 class Norm(torch.nn.Module):
@@ -46,8 +47,8 @@ class Attention(torch.nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = torch.nn.Linear(config.hidden, 3 * config.hidden)
-        self.output = torch.nn.Linear(config.hidden, config.hidden)
+        self.qkv = Linear(config.hidden, 3 * config.hidden)
+        self.output = Linear(config.hidden, config.hidden)
         self.attend = CausalAttention()
 
     def forward(self, x_BSH: torch.Tensor) -> torch.Tensor:
@@ -61,8 +62,8 @@ class Mlp(torch.nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = torch.nn.Linear(config.hidden, config.intermediate)
-        self.down = torch.nn.Linear(config.intermediate, config.hidden)
+        self.up = Linear(config.hidden, config.intermediate)
+        self.down = Linear(config.intermediate, config.hidden)
 
     def forward(self, x_BSH: torch.Tensor) -> torch.Tensor:
         return self.down(F.gelu(self.up(x_BSH), approximate="tanh"))

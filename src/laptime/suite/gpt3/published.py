@@ -9,8 +9,6 @@ Tokens are read from these files while the clock runs, the checkpoint before. So
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from laptime.suite.gpt3.config import Gpt3Config
 from laptime.suite.gpt3.model import Gpt3
 from laptime.training.data.store import MANIFEST, Manifest, entries
 from laptime.training.data.token_files import TokenFile, check_vocabulary, pair
+from laptime.training.data.token_sets import place
 
 TRAIN = ("c4_en_6_c4_spm_text_document", "c4_en_7_c4_spm_text_document")
 EVAL = "c4_en_validation_subset_c4_spm_text_document"
@@ -47,7 +46,7 @@ def reformat(config: Gpt3Config, source: Path, root: Path, *, name: str, generat
                           f"{evaluated}", hint="Get the validation files again, or set data.eval_tokens.")
     start = list(_checkpoint_files(config, source / START))
     tokens = [path.name for part in files for path in pair(source, part)]
-    placed(source, root, [*tokens, *start])
+    place(source, root, [*tokens, *start])
     data = entries(root, tokens)
     content = "".join(f"{file} {entry.size} {entry.checksum}\n" for file, entry in sorted(data.items()))
     manifest = Manifest(
@@ -58,18 +57,6 @@ def reformat(config: Gpt3Config, source: Path, root: Path, *, name: str, generat
         files=data | entries(root, start, "weights"))
     manifest.save(root)
     return manifest
-
-
-def placed(source: Path, root: Path, names: list[str]) -> None:
-    """The same files below `root`: without a copy where the file system can, since they are terabytes."""
-    for name in names:
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        try:
-            os.link(source / name, target)
-        except OSError:
-            shutil.copyfile(source / name, target)
 
 
 def _sequences(tokens: list[int], length: int) -> int:

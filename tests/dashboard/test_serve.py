@@ -153,7 +153,7 @@ def test_a_run_in_progress_is_shown_beside_those_that_have_ended(tmp_path):
     (folder / "running_2.log").write_text("".join(lines[:end]))
     one = refresher(tmp_path, tmp_path / "v4.0")
     one.once()
-    assert [run[2] for run in runs_in(tmp_path)] == [9, 9, 2]
+    assert [run[1:] for run in runs_in(tmp_path)] == [("converged", 9), ("converged", 9), ("unfinished", 2)]
     with store.reading(tmp_path / "live.sqlite") as connection:
         assert connection.execute("SELECT accelerator FROM results").fetchone()[0] == "Chip X"
         key = connection.execute("SELECT key FROM entry").fetchone()[0]

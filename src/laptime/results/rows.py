@@ -25,6 +25,7 @@ from laptime.submission.evidence import hyperparameters, times
 
 MOST_POINTS = 200  # of one run's curve and metric
 MOST_MESSAGE = 500  # characters of a finding
+UNFINISHED = "unfinished"  # a run whose clock started and did not stop: it goes on, or was cut off
 MOST_OTHERS = 60  # values of a log that are no hyperparameters by the rules
 # keys that are told elsewhere
 _ABOUT = re.compile(rf"submission_|eval_accuracy|cache_clear$|seed$|{ROUND_KEY}$|(?:init|run)_st(?:art|op)$")
@@ -83,7 +84,8 @@ def _run(entry: int, at: int, result: Result, verdict: RunVerdict, run: Run | No
     end = stop.time_ms if stop else None
     if start and end is None and verdict.minutes is not None:  # a closing line gives the length instead
         end = start.time_ms + verdict.minutes * MS_PER_MINUTE
-    return (entry, at, verdict.status, _counts(result, at), seed,
+    status = UNFINISHED if start and end is None and verdict.status == "not converged" else verdict.status
+    return (entry, at, status, _counts(result, at), seed,
             start.time_ms if start else None, start.line if start else None, end, stop.line if stop else None,
             spent.init, spent.training, spent.evaluation, spent.rest, verdict.convergence,
             len(outcome(run).evaluations), joules, size, _file(verdict.path), 0)

@@ -94,7 +94,7 @@ CREATE INDEX entry_of_benchmark ON entry (benchmark, round);
 
 CREATE TABLE run (                   -- one log
     entry INTEGER NOT NULL, number INTEGER NOT NULL,
-    status TEXT NOT NULL,            -- converged, not converged, invalid, not judged
+    status TEXT NOT NULL,            -- converged, not converged, unfinished, invalid, not judged
     counts TEXT,                     -- in the score: kept, fastest, slowest (left out), unused; NULL: no score
     seed TEXT,
     start_ms REAL, start_line INTEGER, stop_ms REAL, stop_line INTEGER,  -- of the clock

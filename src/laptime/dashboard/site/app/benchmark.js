@@ -79,7 +79,7 @@
       series: [{name: "mean of those that count", at: 1, shape: 3, points: means},
         {name: "counts", at: 0, shape: 0, points: dots((counts, status) => counts === "kept" && !failed(counts, status))},
         {name: "left out or unused", at: 6, shape: 0, hollow: true, points: dots((counts, status) => counts !== "kept" && !failed(counts, status), {hollow: true})},
-        {name: "not converged", at: 5, shape: 5, points: dots(failed, {cross: true})}]});
+        {name: "not converged or unfinished", at: 5, shape: 5, points: dots(failed, {cross: true})}]});
   }
 
   L.views.benchmark = {title: "Benchmarks", build};

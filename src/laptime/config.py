@@ -43,6 +43,7 @@ class Parallel:
     data: int = 0  # copies of the weights, each with samples of its own; 0: as the other sizes leave processes for
     shard: int = 1  # processes that share one copy of weights, gradients and optimizer state
     context: int = 1  # processes that share the positions of a sample
+    keys: Literal["gather", "ring"] = "gather"  # how those get each other's keys and values: all at once, or in turn
     tensor: int = 1  # processes that share every layer
     sequence: bool = False  # between the products of a layer, the tensor processes share the positions
     pipeline: int = 1  # processes that share the depth

@@ -10,12 +10,13 @@ pytestmark = pytest.mark.seconds
 STEPS = 20
 ALONE = World(0, 1, torch.device("cpu"))
 TWO = ["data=2", "accumulation_steps=2", "shard=2", "shard=2 accumulation_steps=2 checkpointing=blocks", "tensor=2",
-       "tensor=2 sequence=true", "context=2", "context=2 shard=1", "pipeline=2 accumulation_steps=4",
+       "tensor=2 sequence=true", "context=2", "context=2 shard=1", "context=2 keys=ring", "pipeline=2 accumulation_steps=4",
        "pipeline=2 accumulation_steps=4 schedule=gpipe", "pipeline=2 checkpointing=blocks"]
 FOUR = ["data=2 shard=2", "tensor=2 sequence=true context=2", "tensor=2 pipeline=2 accumulation_steps=4",
         "tensor=2 sequence=true pipeline=2 accumulation_steps=2",
         "shard=2 pipeline=2 accumulation_steps=4 checkpointing=blocks", "tensor=2 shard=2 accumulation_steps=2",
-        "context=2 shard=2", "context=2 pipeline=2 accumulation_steps=2", "data=2 pipeline=2 accumulation_steps=2",
+        "context=2 shard=2", "context=4 keys=ring", "context=2 tensor=2 keys=ring checkpointing=blocks",
+        "context=2 pipeline=2 accumulation_steps=2", "data=2 pipeline=2 accumulation_steps=2",
         "pipeline=4 accumulation_steps=8", "pipeline=4 accumulation_steps=2"]
 UNTIED = ["tied=false", "optimizer=adam", "meta=false"]
 

@@ -4,6 +4,8 @@ Of Megatron-LM (Shoeybi et al. 2019, figure 3; Korthikanti et al. 2022, figure 5
 argument.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 
@@ -50,6 +52,24 @@ def reduce_scatter(x: torch.Tensor, world: World, dim: int) -> torch.Tensor:
     mine = torch.empty_like(pieces[world.rank])
     dist.reduce_scatter(mine, pieces, group=world.group)
     return mine
+
+
+def sent_on(x: torch.Tensor, world: World) -> Callable[[], torch.Tensor]:
+    """Begin to send x to the next process of the ring and to receive the previous one's, alike in shape; call the
+    answer for what came. x must not change until then. No gradient."""
+    if world.size == 1:
+        return lambda: x
+    x, arriving = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
+    following, before = (world.rank + 1) % world.size, (world.rank - 1) % world.size
+    works = dist.batch_isend_irecv([dist.P2POp(dist.isend, x, group=world.group, group_peer=following),
+                                    dist.P2POp(dist.irecv, arriving, group=world.group, group_peer=before)])
+
+    def arrived() -> torch.Tensor:
+        for work in works:
+            work.wait()
+        return arriving
+
+    return arrived
 
 
 class _Entered(torch.autograd.Function):

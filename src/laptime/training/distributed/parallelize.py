@@ -37,7 +37,7 @@ def parallelize(model: torch.nn.Module, layout: Layout, parallel: Parallel, worl
     arrival = keep_stage(model, layout, world.pipeline) if world.pipeline.size > 1 else None
     for module in model.modules():
         if isinstance(module, CausalAttention):
-            module.context = world.context
+            module.context, module.ring = world.context, parallel.keys == "ring"
     blocks = [model.get_submodule(layout.blocks[i]) for i in _own(layout, world)]
     _wrap(blocks, parallel, compiled=compiled and world.parts is not None)
     if parallel.shard > 1:

@@ -17,6 +17,7 @@ from laptime.training.distributed.pieces import write
 from laptime.training.distributed.vocabulary import cross_entropy
 from laptime.training.loop import Batch, Supervised
 from laptime.training.nn.causal_attention import CausalAttention
+from laptime.training.nn.float8 import Linear
 from laptime.training.optim.adam import Adam
 from laptime.training.optim.clip import NormClip
 from laptime.training.optim.lamb import LAMB
@@ -45,9 +46,9 @@ class Attention(torch.nn.Module):
         super().__init__()
         self.heads, self.groups = config.heads, config.groups
         each = config.width // config.heads
-        self.query = torch.nn.Linear(config.width, config.width)
-        self.both = torch.nn.Linear(config.width, 2 * config.groups * each)
-        self.output = torch.nn.Linear(config.width, config.width)
+        self.query = Linear(config.width, config.width)
+        self.both = Linear(config.width, 2 * config.groups * each)
+        self.output = Linear(config.width, config.width)
         self.attend = CausalAttention()
 
     def forward(self, x):
@@ -62,8 +63,8 @@ class Block(torch.nn.Module):
         super().__init__()
         self.norm1, self.norm2 = (torch.nn.LayerNorm(config.width) for _ in range(2))
         self.attention = Attention(config)
-        self.mlp = torch.nn.Sequential(torch.nn.Linear(config.width, 3 * config.width), torch.nn.GELU(),
-                                       torch.nn.Linear(3 * config.width, config.width))
+        self.mlp = torch.nn.Sequential(Linear(config.width, 3 * config.width), torch.nn.GELU(),
+                                       Linear(3 * config.width, config.width))
 
     def forward(self, x):
         x = x + self.attention(self.norm1(x))

@@ -18,6 +18,14 @@ def test_precision_is_that_of_the_products_and_of_the_gradients(speed, computed,
     assert found["lowest_numerical_precision_in_comm"] == exchanged
 
 
+def test_float8_is_said_of_the_linear_layers_alone_and_allowed():
+    found = disclosed(Speed(dtype="float8", tf32="on"), Parallel(), micro_batch_size=2, config_filename="config.py")
+    assert [found[f"lowest_numerical_precision_in_{place}"] for place in ("linear", "attn", "comm")] == ["fp8", "bfloat16", "fp32"]
+    rules = [rule for rule in load_round("v6.1").benchmarks["llama31_8b"].keys if rule.key.startswith("lowest")]
+    assert len(rules) == 3
+    assert not any(rule.constraint.violation(found[rule.key], found) for rule in rules)
+
+
 def test_everything_that_v6_1_may_disclose_is_there_and_allowed():
     found = disclosed(resolve(Speed(), torch.device("cpu")), Parallel(tensor=4, pipeline=2, context=8), micro_batch_size=3,
                       config_filename="config.py")

@@ -175,6 +175,17 @@ def test_state_of_modules_has_parameters_and_buffers():
         "net.1.num_batches_tracked", "net.scratch"}
 
 
+def test_frozen_weights_are_named_and_neither_copied_nor_hashed():
+    module = torch.nn.Linear(2, 3)
+    state = state_of(modules={"net": module}, optimizers={}, frozen=["net.weight"])
+    assert (set(state.tensors), set(state.frozen)) == ({"net.bias"}, {"net.weight"})
+    assert set(state.copy().tensors) == {"net.bias"}
+    before = state.fingerprint()
+    with torch.no_grad():
+        module.weight.add_(1)
+    assert state.fingerprint() == before
+
+
 def test_state_of_an_optimizer_has_its_tensors_and_tensor_rates():
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weight], lr=torch.tensor(0.1), capturable=False, foreach=False)

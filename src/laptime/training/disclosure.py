@@ -21,7 +21,7 @@ def disclosed(speed: Speed, parallel: Parallel, *, micro_batch_size: int, config
     if computed == "fp32" and speed.tf32 == "on":
         computed = "tf32"
     return {
-        "lowest_numerical_precision_in_linear": computed,
+        "lowest_numerical_precision_in_linear": "fp8" if speed.dtype == "float8" else computed,
         "lowest_numerical_precision_in_attn": computed,
         "lowest_numerical_precision_in_comm": parameters,
         "tensor_parallelism": parallel.tensor,

@@ -17,6 +17,7 @@ from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, 
 from laptime.training.checkpoints import Checkpoints
 from laptime.training.distributed.engine import Engine, Replicas
 from laptime.training.distributed.world import World
+from laptime.training.nn import float8
 from laptime.training.speed import Precision
 from laptime.training.state import Count, Counter, State, state_of
 
@@ -115,13 +116,15 @@ class Supervised(Generic[M]):
 
     def __post_init__(self) -> None:
         self._precision = Precision.of(self.speed)
+        float8.switch(self.model, on=self.speed.dtype == "float8")
         self._engine: Engine = self.engine or Replicas(self.model, self.world)
         whole = self.speed.compile == "step" and self._engine.whole
         self._compiled = torch.compile(self.loss) if whole else self.loss
 
     def state(self) -> State:
+        frozen = [f"model.{name}" for name, one in self.model.named_parameters() if not one.requires_grad]
         return state_of(modules={"model": self.model, **self.companions}, optimizers={"optimizer": self.optimizer},
-                        counters={"steps": self._steps, **self._position.counters})
+                        counters={"steps": self._steps, **self._position.counters}, frozen=frozen)
 
     def warm_up(self) -> None:
         for batch in self.synthetic():

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from laptime.config import Speed
+from laptime.errors import InvalidConfiguration
 from laptime.training.compiler import compiler
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16,
+          "float8": torch.bfloat16}  # of all but the products that `nn.float8` computes
+FLOAT8_CAPABILITY = (8, 9)  # CUDA's compute capability from which on there are products of float8; Hopper has 9.0
 
 
 def resolve(speed: Speed, device: torch.device) -> Speed:
@@ -15,8 +18,10 @@ def resolve(speed: Speed, device: torch.device) -> Speed:
 
     CUDA: bfloat16 autocast, channels_last, compiled step, fused optimizer, TF32. CPU: float32, channels_last, eager
     (compiling costs more than a mini run takes). Others: float32, contiguous, eager. Compilation falls back to "off"
-    where there is no C compiler.
+    where there is no C compiler. float8 is never a default; raises InvalidConfiguration where `device` has none.
     """
+    if speed.dtype == "float8":
+        _expect_float8(device)
     cuda = device.type == "cuda"
     defaults = Speed(dtype="bfloat16" if cuda else "float32",
                      memory_format="channels_last" if device.type in ("cuda", "cpu") else "contiguous",
@@ -28,6 +33,20 @@ def resolve(speed: Speed, device: torch.device) -> Speed:
     return resolved
 
 
+def _expect_float8(device: torch.device) -> None:
+    found = device.type
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= FLOAT8_CAPABILITY:
+            return
+        found = f"{torch.cuda.get_device_name(device)} of {'.'.join(map(str, capability))}"
+    elif device.type in ("cpu", "meta"):
+        return
+    least = ".".join(map(str, FLOAT8_CAPABILITY))
+    raise InvalidConfiguration(f"expected a CPU or CUDA of compute capability {least} or more for speed.dtype=float8, "
+                               f"found {found}", hint="Choose speed.dtype=bfloat16.")
+
+
 def can_compile() -> bool:
     """Whether torch.compile finds a C compiler here."""
     return compiler() is not None
@@ -35,7 +54,7 @@ def can_compile() -> bool:
 
 @dataclass(frozen=True)
 class Precision:
-    """Parameter dtype and autocast dtype of a resolved `Speed` (bfloat16 means float32 parameters under autocast)."""
+    """Parameter and autocast dtype of a resolved `Speed` (bfloat16, float8: float32 parameters under autocast)."""
 
     parameters: torch.dtype
     autocast: torch.dtype | None

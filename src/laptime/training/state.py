@@ -6,7 +6,7 @@ Once, for all benchmarks: the warm-up check, equivalence tests, checkpoints and 
 import hashlib
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -38,12 +38,14 @@ class State:
 
     Where tensors are divided among processes, each has, hashes and restores its own parts. `own`: names of tensors that
     may differ between processes that are copies of each other (buffers, and what `exchange.keep_local` named).
+    `frozen`: weights that no step changes: they take memory, and are neither copied nor hashed nor restored.
     """
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     generators: dict[str, torch.Generator] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    frozen: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def copy(self) -> "Saved":
         """Values of everything, on the same devices."""
@@ -108,8 +110,11 @@ class Saved:
 
 def state_of(*, modules: dict[str, torch.nn.Module], optimizers: dict[str, torch.optim.Optimizer],
              generators: dict[str, torch.Generator] | None = None,
-             counters: dict[str, Counter] | None = None) -> State:
-    """The state of modules (parameters and buffers) and optimizers (state tensors and tensor hyperparameters)."""
+             counters: dict[str, Counter] | None = None, frozen: Collection[str] = ()) -> State:
+    """The state of modules (parameters and buffers) and optimizers (state tensors and tensor hyperparameters).
+
+    frozen: names (module.parameter) of weights that no step changes.
+    """
     tensors: dict[str, torch.Tensor] = {}
     own: set[str] = set()
     for name, module in modules.items():
@@ -120,7 +125,8 @@ def state_of(*, modules: dict[str, torch.nn.Module], optimizers: dict[str, torch
     for name, optimizer in optimizers.items():
         tensors |= dict(_optimizer_tensors(name, optimizer))
         own |= {key for key, parameter in _parameters_of(name, optimizer) if id(parameter) in local}
-    return State(tensors, generators or {}, counters or {}, frozenset(own))
+    still = {name: tensors.pop(name) for name in frozen}
+    return State(tensors, generators or {}, counters or {}, frozenset(own), still)
 
 
 def _parameters_of(name: str, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:

@@ -44,6 +44,16 @@ def test_split_refuses_what_does_not_divide_and_names_it():
         split(model, Layout(splits=(Split("odd", "columns"),)), SECOND, sequence=False)
 
 
+@pytest.mark.parametrize(("style", "sequence", "summed"), [("partial", False, True), ("partial", True, True), ("sequence", True, True),
+                                                         ("sequence", False, False)])
+def test_gradients_of_whole_parameters_that_see_a_part_are_summed(style, sequence, summed):
+    model = torch.nn.ModuleDict({"down": torch.nn.Linear(4, 3, bias=False)})
+    done = split(model, Layout(splits=(Split("down", style),)), SECOND, sequence=sequence)
+    assert done.partial == ({"down.weight"} if summed else set())
+    assert not done.cuts
+    assert model["down"].weight.shape == (3, 4)
+
+
 def test_split_refuses_a_name_that_no_module_has():
     with pytest.raises(InvalidConfiguration, match=r"expected modules 'a.\*.b'"):
         list(matching(torch.nn.Linear(1, 1), "a.*.b"))

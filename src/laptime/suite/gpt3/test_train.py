@@ -86,6 +86,14 @@ def test_bfloat16_steps_stay_near_float32(tmp_path):
     assert not torch.equal(half, single)
 
 
+def test_float8_steps_stay_near_bfloat16_and_hardly_depend_on_accumulation(tmp_path):
+    narrow, half = (first_losses(override(SMALL, [f"speed.dtype={name}"]), tmp_path) for name in ("float8", "bfloat16"))
+    assert torch.allclose(narrow, half, rtol=0.02)
+    assert not torch.equal(narrow, half)
+    parts = first_losses(override(SMALL, ["speed.dtype=float8", "parallel.accumulation_steps=3"]), tmp_path)
+    assert torch.allclose(narrow, parts, rtol=3e-3)
+
+
 # --- what is logged, and the schedule ---
 
 def test_hyperparameters_of_the_full_preset_are_the_reference_ones(tmp_path):

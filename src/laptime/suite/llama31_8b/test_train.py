@@ -162,6 +162,21 @@ def test_bfloat16_steps_stay_near_float32(tmp_path):
     assert not torch.equal(half, single)
 
 
+def test_float8_steps_stay_near_bfloat16_and_hardly_depend_on_accumulation(tmp_path):
+    able = override(TINY, ["model.head_size=8", "model.intermediate=32"])
+    narrow, half = (first_losses(override(able, [f"speed.dtype={name}"]), tmp_path) for name in ("float8", "bfloat16"))
+    assert torch.allclose(narrow, half, rtol=0.05)
+    assert not torch.equal(narrow, half)
+    parts = first_losses(override(able, ["speed.dtype=float8", "parallel.accumulation_steps=3"]), tmp_path)
+    assert torch.allclose(narrow, parts, rtol=0.01)
+
+
+def test_float8_of_sizes_that_cannot_be_is_refused(tmp_path):
+    """k_proj has 2 x 4 outputs."""
+    with pytest.raises(InvalidConfiguration, match=r"k_proj divisible by 16 .* found 16 and 8"):
+        session_of(override(TINY, ["speed.dtype=float8"]), tmp_path)
+
+
 @pytest.mark.parametrize(("change", "says"), [
     ("global_batch_size=7", "divisible by processes x accumulation_steps = 2"),
     ("parallel.accumulation_steps=0", "divisible by processes"),

@@ -73,7 +73,7 @@ def holding(state: State, rank: int = 0) -> Holding:
     """Sizes of the tensors in a session's state. A gradient has the size of its parameter."""
     tensors = {name: one for name, one in state.tensors.items() if name.startswith(MODEL) and one.requires_grad}
     counted = sum(_bytes(one) for one in tensors.values())
-    everything = sum(_bytes(one) for name, one in state.tensors.items() if name.startswith(MODEL))
+    everything = sum(_bytes(one) for name, one in (state.tensors | state.frozen).items() if name.startswith(MODEL))
     optimizer = sum(_bytes(one) for name, one in state.tensors.items() if name.startswith(OPTIMIZER))
     return Holding(rank, sum(map(whole_size, tensors.values())), everything, counted, optimizer)
 

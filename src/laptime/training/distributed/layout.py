@@ -12,7 +12,7 @@ from typing import Literal
 from laptime.config import Parallel, Speed
 from laptime.errors import InvalidConfiguration
 
-Style = Literal["enter", "columns", "rows", "vocabulary", "sequence"]
+Style = Literal["enter", "columns", "rows", "vocabulary", "sequence", "partial"]
 AXES = ("pipeline", "data", "shard", "context", "tensor")  # from the outermost to the innermost
 FLOAT8_MULTIPLE = 16  # of inputs and outputs of a layer: what CUDA's products of float8 ask for
 CHUNKS = 2  # per context process: one early and one late piece of each sample, so that all work equally
@@ -28,6 +28,8 @@ class Split:
     rows:       a Linear whose weight is cut by inputs; the products are added up, then the bias
     vocabulary: an Embedding cut by words; the rows found are added up
     sequence:   their parameters see only own positions when positions are shared
+    partial:    their parameters are whole on every process, but only a part is computed from what they make (low-rank
+                adapters): gradients are added up
     counts:     integer attributes that count what a process holds (heads): divided
     """
 
@@ -107,8 +109,8 @@ def check_speed(speed: Speed, parallel: Parallel, layout: Layout) -> None:
     if speed.dtype != "float8":
         return
     if not layout.float8:
-        raise InvalidConfiguration("expected a benchmark with layers that can compute in float8 for speed.dtype=float8, "
-                                   "found another", hint="Choose speed.dtype=bfloat16.")
+        raise InvalidConfiguration("expected a benchmark with layers that can compute in float8 (speed.dtype), "
+                                   "found one without", hint="Choose speed.dtype=bfloat16.")
     styles = {one.modules: one.style for one in layout.splits}
     for name, (inputs, outputs) in layout.float8.items():
         cut = {"rows": (parallel.tensor, 1), "columns": (1, parallel.tensor)}.get(styles.get(name, ""), (1, 1))
@@ -118,9 +120,9 @@ def check_speed(speed: Speed, parallel: Parallel, layout: Layout) -> None:
 def expect_float8_sizes(name: str, inputs: int, outputs: int) -> None:
     """Raises InvalidConfiguration for a linear layer that cannot compute in float8."""
     if inputs % FLOAT8_MULTIPLE or outputs % FLOAT8_MULTIPLE:
-        raise InvalidConfiguration(f"expected inputs and outputs of {name} divisible by {FLOAT8_MULTIPLE} on each process "
-                                   f"for speed.dtype=float8, found {inputs} and {outputs}",
-                                   hint="Choose speed.dtype=bfloat16, or other sizes.")
+        raise InvalidConfiguration(
+            f"expected inputs and outputs of {name} divisible by {FLOAT8_MULTIPLE} on each process for "
+            f"speed.dtype=float8, found {inputs} and {outputs}", hint="Choose speed.dtype=bfloat16, or other sizes.")
 
 
 def _needs(parallel: Parallel, layout: Layout) -> Iterator[tuple[bool, str, object]]:

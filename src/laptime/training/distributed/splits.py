@@ -72,7 +72,9 @@ def _apply(name: str, module: torch.nn.Module, one: Split, world: World,  # noqa
         case "vocabulary":
             _cut(name, module._parameters, Cut(world, 0), done)
             module.forward = _by_words(cast(torch.nn.Embedding, module), world)
-        case "sequence" if sequence:
+        case "sequence" if not sequence:
+            pass
+        case "sequence" | "partial":
             done.partial |= {f"{name}.{key}" for key, value in module._parameters.items() if value is not None}
 
 

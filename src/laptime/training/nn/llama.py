@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from laptime.training.distributed.pieces import write
 from laptime.training.nn.causal_attention import CausalAttention
+from laptime.training.nn.float8 import Linear
 from laptime.training.nn.llama_config import LlamaConfig
 from laptime.training.seeds import Seeds
 
@@ -25,10 +26,10 @@ class Attention(torch.nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.head_size, self.future_hidden = config.head_size, config.future_hidden
-        self.q_proj = torch.nn.Linear(config.hidden, config.heads * config.head_size, bias=False)
-        self.k_proj = torch.nn.Linear(config.hidden, config.key_value_heads * config.head_size, bias=False)
-        self.v_proj = torch.nn.Linear(config.hidden, config.key_value_heads * config.head_size, bias=False)
-        self.o_proj = torch.nn.Linear(config.heads * config.head_size, config.hidden, bias=False)
+        self.q_proj = Linear(config.hidden, config.heads * config.head_size, bias=False)
+        self.k_proj = Linear(config.hidden, config.key_value_heads * config.head_size, bias=False)
+        self.v_proj = Linear(config.hidden, config.key_value_heads * config.head_size, bias=False)
+        self.o_proj = Linear(config.heads * config.head_size, config.hidden, bias=False)
         self.attend = CausalAttention()
 
     def forward(self, x_BLH: torch.Tensor, rotation: Rotation) -> torch.Tensor:
@@ -49,9 +50,9 @@ class Feed(torch.nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_proj = torch.nn.Linear(config.hidden, config.intermediate, bias=False)
-        self.up_proj = torch.nn.Linear(config.hidden, config.intermediate, bias=False)
-        self.down_proj = torch.nn.Linear(config.intermediate, config.hidden, bias=False)
+        self.gate_proj = Linear(config.hidden, config.intermediate, bias=False)
+        self.up_proj = Linear(config.hidden, config.intermediate, bias=False)
+        self.down_proj = Linear(config.intermediate, config.hidden, bias=False)
 
     def forward(self, x_BLH: torch.Tensor) -> torch.Tensor:
         return self.down_proj(F.silu(self.gate_proj(x_BLH)) * self.up_proj(x_BLH))

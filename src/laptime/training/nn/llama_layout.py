@@ -24,4 +24,15 @@ def llama_layout(config: LlamaConfig, length: int) -> Layout:
         ),
         divisible={"model.heads": config.heads, "model.key_value_heads": config.key_value_heads,
                    "model.intermediate": config.intermediate, "model.vocabulary": config.vocabulary},
-        length=length)
+        length=length,
+        float8={f"model.layers.*.{name}": shape for name, shape in _products(config).items()})
+
+
+def _products(config: LlamaConfig) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of the linear layers of a block."""
+    query, shared = config.heads * config.head_size, config.key_value_heads * config.head_size
+    hidden, wide = config.hidden, config.intermediate
+    return {
+        "self_attn.q_proj": (hidden, query), "self_attn.k_proj": (hidden, shared),
+        "self_attn.v_proj": (hidden, shared), "self_attn.o_proj": (query, hidden),
+        "mlp.gate_proj": (hidden, wide), "mlp.up_proj": (hidden, wide), "mlp.down_proj": (wide, hidden)}

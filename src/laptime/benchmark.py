@@ -78,6 +78,7 @@ class Benchmark(Generic[C]):
               made or built
     build:    model, optimizer and optimizer state; the data door is locked
     layout:   how the model can be spread over processes (docs/parallel.md)
+    resumes:  a session whose state is restored goes on where that was saved (`training.loop` does); False: starts anew
     """
 
     presets: Mapping[str, Callable[[], C]]
@@ -87,3 +88,4 @@ class Benchmark(Generic[C]):
     build: Callable[[C, Context], Session]
     validate: Callable[[C, int], None] = anything_goes
     layout: Callable[[C], Layout] = copied
+    resumes: bool = True

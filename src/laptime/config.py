@@ -26,7 +26,7 @@ SHOWN_CHARACTERS = 120  # of what a user typed, in a message
 class Speed:
     """How a step is computed; "auto" is decided by the device (`training.speed.resolve`)."""
 
-    dtype: Literal["auto", "float64", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float8"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     compile: Literal["auto", "off", "step"] = "auto"
     fused: Switch = "auto"
@@ -89,6 +89,8 @@ class RunRequest:
     runs: int | None = None  # None: the number the round asks for
     stop_at_target: bool = True  # False: go on to the limit, for calibration; such runs are no results
     silence_s: float = 1800.0  # a run that gives no sign of life for so long has hung, and is ended
+    save_every_s: float = 0.0  # between two saves of a run's whole state; 0: never
+    fresh: bool = False  # True: interrupted runs start anew, whatever was saved of them
     submitter: str = "laptime"
     status: str = "research"  # submission_status, as the round spells it
     system: str = ""  # "" : named after the hardware found

@@ -133,6 +133,20 @@ def test_stop_insists_where_a_worker_does_not_listen(work, tmp_path, monkeypatch
     assert "was killed by SIGKILL" in found[0].message
 
 
+@pytest.mark.parametrize(("killer", "consequence"), [("os.kill(os.getpid(), 9)", False), ("os.kill(os.getpid(), 15)", True),
+                                                     ("time.sleep(60)", True)])
+def test_worker_killed_by_somebody_else_while_it_was_asked_to_end_is_a_cause(work, tmp_path, monkeypatch, killer, consequence):
+    """It may have died before it was asked, and be the reason why."""
+    monkeypatch.setattr(launcher, "PATIENCE_SECONDS", 0.3)
+    launched, ready = Launcher(), tmp_path / "ready"
+    program = f"import signal\ndef end(*_):\n  signal.signal(signal.SIGTERM, signal.SIG_DFL); {killer}\nsignal.signal(signal.SIGTERM, end)\nopen({str(ready)!r}, 'w').close()\ntime.sleep(60)"
+    thread, found = run_in_thread(work, launched, program)
+    wait_for(ready.exists)
+    launched.stop()
+    thread.join(20)
+    assert (found[0].status, found[0].consequence) == ("failed", consequence)
+
+
 def test_nothing_starts_after_stop(work, tmp_path):
     launched = Launcher()
     launched.stop()

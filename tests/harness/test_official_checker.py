@@ -97,6 +97,17 @@ def test_official_checker_and_ours_reject_the_same_edit(logs, edit):
         assert [f for f in judge_log(bad, round_name="v4.0", level=level).findings if f.severity == "error"] != []
 
 
+def test_log_of_a_run_that_was_resumed_is_accepted(logs):
+    """It differs in one line (tests/harness/test_saving.py)."""
+    from laptime.compliance.result import judge_log
+
+    said = (r'\1:::MLLOG {"namespace": "", "time_ms": \2, "event_type": "POINT_IN_TIME", "key": "laptime_resumed", "value": 1, "metadata": '
+            r'{"file": "laptime/harness/one_run.py", "lineno": 255, "samples": 384, "away_seconds": 18.1, "repeated_seconds": 0.5}}' "\n")
+    resumed = edited(logs("v4.0", "lars"), r'^(:::MLLOG .*"time_ms": (\d+).*"key": "epoch_start".*\n)', said)
+    assert official_verdict(resumed, "v4.0")
+    assert [f for f in judge_log(resumed, round_name="v4.0", level="rules").findings if f.severity == "error"] == []
+
+
 def test_missing_tensor_line_is_rejected_by_both(logs):
     from laptime.compliance.result import judge_log
 

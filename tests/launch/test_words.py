@@ -39,7 +39,7 @@ def request(**more):
 
 def test_every_option_of_a_run_is_passed_on(tmp_path):
     full = request(out=Path("o"), data=Path("d"), runs=2, device="cpu", threads=3, seed=4, division="open", submitter="me",
-                   status="cloud", system="box", silence_s=5.0, suite=SuitePath(tmp_path), overrides=("a=1", "b=2"))
+                   status="cloud", system="box", silence_s=5.0, save_every_s=600.0, fresh=True, suite=SuitePath(tmp_path), overrides=("a=1", "b=2"))
     words = run_words(full)
     assert typed(words[2:]) == full
     options = {option for one in run_command.params if isinstance(one, click.Option) for option in one.opts[:1]}

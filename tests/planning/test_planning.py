@@ -162,6 +162,13 @@ def test_layout_asked_for_is_the_only_answer():
     assert [option.spread.text for option in answer.options] == ["shard 8"]
 
 
+def test_frozen_weights_take_memory_but_no_gradients():
+    found = workload("llama2_70b_lora")
+    assert found.parameters == 68_976_648_192 + 44_564_480
+    assert found.weight_bytes == 2 * 68_976_648_192 + 4 * 44_564_480
+    assert found.gradient_bytes < 0.001 * found.weight_bytes
+
+
 def test_benchmark_whose_work_nobody_measured_is_refused():
     with pytest.raises(UserError, match=r"expected work\.json in the folder of benchmark 'ncf'"):
         answered(Question("ncf", "H200", 8))

@@ -1,6 +1,8 @@
 """`laptime run`: a set of runs of one benchmark in one round."""
 
+import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +22,22 @@ if TYPE_CHECKING:
 VARIABLES = ("OMP_", "KMP_", "MKL_", "GOMP_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "NCCL_", "GLOO_", "MALLOC_",
              "LD_PRELOAD", "PYTHONHASHSEED")
 MOST = 10_000  # runs, processes per run, threads per process: more is a slip of the keyboard
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}  # seconds
 DEFAULTS = RunRequest("")
 RUN_COLUMNS = (Column("run", right=True), Column("outcome"), Column("time [min]", right=True), Column("log"))
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """Seconds, typed as a number with a unit: 90s, 10m, 1.5h, 1d; without one it counts seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smhd]?)", str(value).strip(), re.ASCII)
+        seconds = float(found[1]) * UNITS[found[2]] if found else math.nan
+        if not seconds < math.inf:
+            self.fail(f"expected a duration such as 90s, 10m or 1h, found '{value}'", param, ctx)
+        return seconds
 
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -49,6 +65,10 @@ def run_options(command: F) -> F:
         click.option("--submitter", default="laptime", show_default=True, help="Who runs, as logs and folders say it."),
         click.option("--status", help="Availability of the system, as the round spells it."),
         click.option("--system", default="", show_default="from the hardware found", help="Name of the system."),
+        click.option("--save-every", metavar="DURATION", type=Duration(), default=DEFAULTS.save_every_s,
+                     show_default="never", help="Save the whole state of a run so often, such as 90s, 10m or 1h; after "
+                     "an interruption the same command goes on from there."),
+        click.option("--fresh", is_flag=True, help="Start interrupted runs anew, whatever was saved of them."),
         click.option("--hang-timeout", metavar="SECONDS", type=click.FloatRange(1), default=DEFAULTS.silence_s,
                      show_default=True, help="End a run that gives no sign of life for so long."),
         suite_option,
@@ -74,6 +94,8 @@ class Asked(TypedDict):
     status: str | None
     system: str
     hang_timeout: float
+    save_every: float
+    fresh: bool
     suite: SuitePath
 
 
@@ -83,10 +105,11 @@ def asked(options: Asked) -> RunRequest:
     return RunRequest(benchmark=o["name"], round=o["round_name"], division=o["division"], out=o["out"], data=o["data"],
                       overrides=o["changes"], device=o["device"], threads=o["threads"], seed=o["seed"], runs=o["runs"],
                       submitter=o["submitter"], system=o["system"], silence_s=o["hang_timeout"], suite=o["suite"],
+                      save_every_s=o["save_every"], fresh=o["fresh"],
                       status=DEFAULTS.status if status is None else status)
 
 
-@click.command("run", epilog="Example: laptime run resnet --round smoke")
+@click.command("run", epilog="Example: laptime run resnet --round smoke --save-every 10m")
 @run_options
 @click.option("--nproc", type=click.IntRange(1, MOST), default=1, show_default=True,
               help="Processes per run on each node.")
@@ -100,7 +123,8 @@ def command(*, nproc: int, nodes: int, node_rank: int | None, rendezvous: str | 
             **options: Unpack[Asked]) -> int:
     """Train benchmark NAME to its target, as often as the round asks for.
 
-    Each run is a fresh process with a fresh seed. A set that was interrupted goes on with the runs that are missing.
+    Each run is a fresh process with a fresh seed. A set that was interrupted goes on with the runs that are missing,
+    and with --save-every inside the run that was interrupted, on the same clock: docs/launching.md.
     Several nodes: see `laptime launch`. Started by torchrun, each of its processes becomes one of each run.
     """
     from laptime.cli.watch import watcher

@@ -51,6 +51,8 @@ class Plain:
     def event(self, index: int, event: "RunEvent") -> None:
         if event.kind == "evaluated":
             self.line(evaluation_line(event))
+        elif event.kind == "warning":
+            self.line(event.text)
 
     def run_ended(self, outcome: "RunOutcome") -> None:
         self.line(ending_line(outcome))
@@ -80,7 +82,8 @@ class Live(Plain):
 
     def event(self, index: int, event: "RunEvent") -> None:
         super().event(index, event)
-        self._show(live_line(event))
+        if event.kind != "warning":
+            self._show(live_line(event))
 
     def run_ended(self, outcome: "RunOutcome") -> None:
         super().run_ended(outcome)

@@ -13,6 +13,10 @@ class Clock:
     def now_ms(self) -> int:
         return (self._wall_ns + time.monotonic_ns() - self._monotonic_ns) // 1_000_000
 
+    def not_before(self, stamp_ms: int) -> None:
+        """Go on from a stamp of an earlier clock, where the wall clock was put back since."""
+        self._wall_ns += max(0, stamp_ms - self.now_ms()) * 1_000_000
+
 
 class Stopwatch:
     """Seconds since it was made, monotonic."""

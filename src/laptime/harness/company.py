@@ -21,13 +21,13 @@ from laptime.harness.preflight import Preflight
 from laptime.harness.preparation import Listener as Told
 from laptime.harness.preparation import data_folder, prepare
 from laptime.harness.progress import RunEvent
-from laptime.harness.set_folder import OUTPUT_OF_MEMBER
+from laptime.harness.set_folder import OUTPUT_OF_MEMBER, out_of
 from laptime.harness.worker import save_job
 from laptime.training.data.store import Manifest
 
 OUTPUT_BYTES = 256 << 10  # of what a member's workers printed, its end, that is sent to the first one
 # of a request, what may differ between members or concerns the log only
-PER_MEMBER = ("out", "data", "suite", "command", "variables", "status", "submitter", "system")
+PER_MEMBER = ("out", "data", "suite", "command", "variables", "status", "submitter", "system", "fresh")
 
 
 class Company:
@@ -52,13 +52,16 @@ class Company:
                 if answer is not None and answer["kind"] != "ready":
                     raise DataProblem(f"{line.peer}: {answer.get('text')}")
 
-    def begin(self, index: int, seed: int) -> Meeting:
-        """Tell all members that a run begins; where its processes meet."""
+    def begin(self, index: int, seed: int, saves: str = "", step: int | None = None) -> Meeting:
+        """Tell all members that a run begins; where its processes meet.
+
+        `saves`: folder of its saved states below each member's `out`, "" for none; `step`: of the one it goes on from.
+        """
         address = self._place.address
         meeting = Meeting(address, free_port(address) if self._place.size > 1 else 0)
         self._ended, self._printed, self._running = {}, {}, True
         for line in self._lines.values():
-            line.say("run", index=index, seed=seed, address=meeting.address, port=meeting.port)
+            line.say("run", index=index, seed=seed, address=meeting.address, port=meeting.port, saves=saves, step=step)
         return meeting
 
     def trouble(self) -> Outcome | None:
@@ -183,7 +186,8 @@ class Follower:
         self._ordered = self.stopped is not None
         with tempfile.TemporaryDirectory(prefix="laptime-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch)
-            job = Job(self._flight.request, index, seed, folder / "log", folder / "record", folder / "run")
+            job = Job(self._flight.request, index, seed, folder / "log", folder / "record", folder / "run",
+                      saves=self._saves(word), resume_step=_number(word["step"]))
             save_job(job, folder / "job.json")
             output = folder / "output.txt"
             outcome = self._launcher.run(folder / "job.json", job, output, Silent(),
@@ -196,6 +200,10 @@ class Follower:
         outcome = replace(outcome, message=outcome.message.replace(str(output), f"{sent} beside the log"))
         line.say("ended", outcome=to_json(outcome), printed=printed)
 
+    def _saves(self, word: Word) -> Path | None:
+        """The folder of saved states that the first member names."""
+        return out_of(self._flight).absolute() / str(word["saves"]) if word["saves"] else None
+
     def _trouble(self, line: Line) -> Outcome | None:
         """Whether the first member asks to stop, or is gone."""
         try:
@@ -206,6 +214,10 @@ class Follower:
             return Outcome("interrupted", None, f"stopped by {self.stopped.name}")
         self._ordered = self._ordered or (word is not None and word["kind"] == "stop")
         return Outcome("interrupted", None, "stopped by the first member") if self._ordered else None
+
+
+def _number(value: Json) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 class Silent:

@@ -6,7 +6,7 @@ them into keys, and a moment that the round does not know is not written.
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,17 @@ class Nowhere:
         """Drop it."""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What a journal knows beside the log, for one that goes on with it: of each at most one, by the fields' names."""
+
+    block: tuple[At, ...] = ()
+    blocks: int = 0
+    epoch: tuple[At, ...] = ()
+    paused: tuple[At, ...] = ()
+    paused_ms: int = 0
+
+
 class Journal:
     """Writes the log of one run. `plan` becomes known after the sizes are."""
 
@@ -55,9 +66,10 @@ class Journal:
     def stop(self, moment: str, metadata: Mapping[str, Json] | None = None, *, at_ms: int | None = None) -> int:
         return self._write(moment, None, "INTERVAL_END", metadata, at_ms)
 
-    def line(self, key: str, value: Json, metadata: Mapping[str, Json] | None = None) -> None:
+    def line(self, key: str, value: Json, metadata: Mapping[str, Json] | None = None, *,
+             at_ms: int | None = None) -> None:
         """A point under its literal key, past the vocabulary."""
-        self._put(key, value, "POINT_IN_TIME", metadata, None)
+        self._put(key, value, "POINT_IN_TIME", metadata, at_ms)
 
     def values(self, values: Mapping[str, Json]) -> None:
         """Every value the closed division asks for, in the round's order, under the round's keys (open runs too)."""
@@ -74,6 +86,27 @@ class Journal:
     def follow(self, plan: Plan) -> None:
         """The plan that block lengths derive from."""
         self._plan = plan
+
+    @property
+    def evaluating(self) -> bool:
+        """An evaluation was announced and has not ended."""
+        return self._evaluating is not None
+
+    def memory(self) -> Memory:
+        """What is needed, beside this log and the plan, to go on from here."""
+        paused, stamp = self._paused or (None, 0)
+        return Memory(_some(self._block), self._blocks, _some(self._epoch), _some(paused), stamp)
+
+    def mute(self) -> None:
+        """Write nothing until `recall`: the log has these lines."""
+        self._sink = Nowhere()
+
+    def recall(self, memory: Memory, sink: Sink) -> None:
+        """Go on with a log in `sink` where another journal stopped."""
+        self._sink, self._blocks, self._evaluating = sink, memory.blocks, None
+        self._block, self._epoch = _one(memory.block), _one(memory.epoch)
+        paused = _one(memory.paused)
+        self._paused = None if paused is None else (paused, memory.paused_ms)
 
     def event(self, event: Event) -> None:
         """The lines that an event stands for."""
@@ -231,6 +264,14 @@ class Journal:
              at_ms: int | None) -> None:
         stamp = self._clock.now_ms() if at_ms is None else at_ms
         self._sink.write(Record(key, value, stamp, kind, {**_call_site(), **(metadata or {})}))
+
+
+def _some(at: At | None) -> tuple[At, ...]:
+    return () if at is None else (at,)
+
+
+def _one(found: tuple[At, ...]) -> At | None:
+    return found[0] if found else None
 
 
 def _call_site() -> dict[str, Json]:

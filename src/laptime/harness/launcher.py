@@ -100,6 +100,7 @@ class Crew:
         self._told: dict[int, Outcome] = {}
         self._heard = time.monotonic()
         self._deadline: float | None = None  # after which workers that were asked to end are killed
+        self._killed = False
         self._reason: Outcome | None = None  # why they were asked
         self._doing = STARTING
         self._family: list[Process] = []
@@ -173,6 +174,7 @@ class Crew:
             _signal_group(process, signal.SIGCONT)
 
     def _kill(self) -> None:
+        self._killed = True
         for process in self._processes.values():
             if process.poll() is None:
                 self._family += below(process.pid)
@@ -207,7 +209,7 @@ class Crew:
                 self._output.write(line)
         else:
             self._heard = time.monotonic()
-            self._doing = _activity(event)
+            self._doing = self._doing if event.kind == "warning" else _activity(event)
             self._listener.event(self._job.index, event)
 
     def _judge(self) -> None:
@@ -225,7 +227,8 @@ class Crew:
     def _death(self, rank: int, code: int) -> Outcome:
         who = "the worker process" if self._place.size == 1 else f"the process of rank {rank}"
         text = f"{who} {_death(code)}; its output is in {self._output_path}"
-        return Outcome("failed", None, text, consequence=self._deadline is not None)
+        ours = self._deadline is not None and (self._killed or code != -signal.SIGKILL)  # else nobody here did that
+        return Outcome("failed", None, text, consequence=ours)
 
 
 def explained(outcomes: list[Outcome]) -> Outcome:

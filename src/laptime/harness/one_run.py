@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 from laptime.benchmark import Context, Session
-from laptime.config import Json, RunRequest
+from laptime.config import Json, RunRequest, to_json
 from laptime.errors import FINE, RunFailed
 from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Plan, Progress
 from laptime.harness import caches
 from laptime.harness.clock import Clock, Stopwatch
+from laptime.harness.generations import Interruption, Offline, Position, history, remember, summary
 from laptime.harness.journal import Journal, Sink
 from laptime.harness.preflight import Preflight, check_hyperparameters, make_plan, refuse_illegal
-from laptime.harness.progress import Emit, Meter, RunEvent
-from laptime.log.record import ROUND_KEY
+from laptime.harness.progress import BEGUN, Begun, Emit, Meter, RunEvent
+from laptime.harness.saving import Saves
+from laptime.log.record import RESUMED_KEY, ROUND_KEY
 from laptime.training.data.store import Store
 from laptime.training.distributed.world import World
 from laptime.training.seeds import Seeds
@@ -48,6 +50,9 @@ class Job:
     record: Path
     scratch: Path
     clears_caches: bool = True  # one process does it on each node
+    saves: Path | None = None  # folder of the run's saved states; None: it has none
+    resume_step: int | None = None  # of the one that it goes on from
+    interrupted_ms: int = 0  # when it was interrupted
 
 
 @dataclass
@@ -77,8 +82,10 @@ class Outcome:
 class Run:
     """The state of one run while it goes on. Call `execute` once."""
 
-    def __init__(self, job: Job, flight: Preflight, world: World, store: Store, *, sink: Sink, emit: Emit) -> None:
+    def __init__(self, job: Job, flight: Preflight, world: World, store: Store, *, sink: Sink, emit: Emit,
+                 saves: Saves | None = None) -> None:
         self.job, self.flight, self.world, self.store, self.emit = job, flight, world, store, emit
+        self.saves, self._sink, self._begin = saves, sink, saves.begin if saves else None
         self.clock = Clock()
         self.journal = Journal(sink, flight.round, flight.rules, self.clock)
         self.account = Account()
@@ -87,6 +94,10 @@ class Run:
         self._result: Outcome | None = None
         self._at = At()
         self._checkpoints: list[tuple[Checkpoint, int]] = []  # to be evaluated after training, and when they were saved
+        if saves is not None:
+            self.account.facts["saves"] = saves.costs  # as they grow
+        if self._begin is not None:
+            self.journal.mute()
 
     def execute(self) -> Outcome:
         try:
@@ -116,7 +127,8 @@ class Run:
 
     def _clear_caches(self) -> None:
         with self._phase("caches"):
-            report = caches.clear(self.store.paths()) if self.job.clears_caches else None
+            clears = self.job.clears_caches and self._begin is None
+            report = caches.clear(self.store.paths()) if clears else None
             self.world.barrier()
         if report is not None:
             self.account.facts["caches"] = {"method": report.method, "resident": report.resident}
@@ -193,19 +205,62 @@ class Run:
     def _train(self, session: Session, plan: Plan) -> Outcome:
         self.store.unlock()
         self.journal.point("train_loop", None)
-        meter = Meter(self.flight.rules, plan, self.emit)
+        meter = Meter(self.flight.rules, plan, self.emit, self._gone_on(session))
         events = session.train()
         try:
             with self._phase("train"):
                 for event in events:
+                    self._check_goes_on(event)
                     if self._follow(event, meter):
                         break
+                    if self.saves is not None and self.saves.due(event, plan, session.state):
+                        self._save(self.saves, session.state(), event.at)
             if self._checkpoints:
                 with self._phase("evaluate"):
                     self._evaluate_checkpoints(session, meter)
-            return self._result or self._missed()
+            outcome = self._result or self._missed()
+            if self.saves is not None:
+                self.saves.finish()
+            return outcome
         finally:
             events.close()  # type: ignore[attr-defined]
+
+    def _gone_on(self, session: Session) -> Begun:
+        """Where the run begins: at its start, or where it was saved, with the log and the clock that it had."""
+        if self.saves is None or self._begin is None:
+            return BEGUN
+        self.saves.load(session.state())
+        position = self._begin.position
+        self.clock.not_before(max(position.saved_ms, self.job.interrupted_ms))
+        self.journal.recall(position.journal, self._sink)
+        self._at, self._started_ms = position.at, position.started_ms
+        self.account.evaluations = [dict(one) for one in self._begin.evaluations if isinstance(one, Mapping)]
+        scratch = self.job.scratch
+        self._checkpoints = [(Checkpoint(one.at, scratch / one.name), one.stamp_ms) for one in position.offline]
+        self._tell_interruptions(self.saves, position)
+        return Begun((self.clock.now_ms() - self._started_ms) / 1000, self._at.samples)
+
+    def _check_goes_on(self, event: Event) -> None:
+        """A session with a loop of its own may not know how to go on. Raises RunFailed."""
+        if self._begin is not None and event.at.step < self._begin.step:
+            raise RunFailed(f"expected a session that goes on from step {self._begin.step}, found one that starts anew",
+                            hint="Use --fresh, and run this benchmark without --save-every.")
+
+    def _tell_interruptions(self, saves: Saves, position: Position) -> None:
+        """What the log says of a run that was interrupted; its clock never stopped."""
+        now_ms = self.clock.now_ms()
+        last = Interruption(position.at.step, position.saved_ms, self.job.interrupted_ms, now_ms)
+        past = [*history(saves.folder), last]
+        self.journal.line(RESUMED_KEY, len(past), {"samples": position.at.samples, **summary(past)}, at_ms=now_ms)
+        self.account.facts["interruptions"] = to_json(tuple(past))
+        if self.world.first:
+            remember(saves.folder, past)
+
+    def _save(self, saves: Saves, state: State, at: At) -> None:
+        assert self._started_ms is not None
+        offline = tuple(Offline(one.at, one.path.name, stamp) for one, stamp in self._checkpoints)
+        position = Position(self.job.seed, self._started_ms, self.clock.now_ms(), at, self.journal.memory(), offline)
+        saves.save(state, position, evaluations=list(self.account.evaluations), log=self.job.log)
 
     def _evaluate_checkpoints(self, session: Session, meter: Meter) -> None:
         """Off the clock, in order, up to the first that meets the target: its stamp ends the run."""

@@ -14,7 +14,7 @@ from laptime.rules.formula import Formula
 from laptime.rules.load import load_round
 from laptime.rules.model import BenchmarkRules, Evaluations, Round
 from laptime.suite import load
-from laptime.training.distributed.layout import check, data_processes
+from laptime.training.distributed.layout import check, check_speed, data_processes
 
 ALWAYS_FREE = ("parallel.*", "speed.*")  # how a run is computed, not what
 HARNESS_LIMIT_EPOCHS = 1000.0  # where neither rules nor configuration say when to give up
@@ -36,9 +36,14 @@ def resolve(request: RunRequest) -> Preflight:
     round_ = load_round(request.round, request.suite)
     rules = rules_of(round_, request)
     benchmark: Benchmark[Config] = load(request.benchmark, "benchmark", request.suite).BENCHMARK
+    if request.save_every_s and not benchmark.resumes:
+        raise InvalidConfiguration(f"expected no --save-every for '{request.benchmark}', whose sessions start anew",
+                                   hint="Run it without; a set goes on with the runs that are missing all the same.")
     preset = benchmark.presets[rules.preset]()
     config = override(preset, request.overrides)
-    check(config.parallel, benchmark.layout(config), request.processes)
+    layout = benchmark.layout(config)
+    check(config.parallel, layout, request.processes)
+    check_speed(config.speed, config.parallel, layout)
     benchmark.validate(config, data_processes(config.parallel, request.processes))
     if request.division == "closed" and request.seed is None:
         refuse_illegal([*_fixed_settings(rules, preset, config), *_allowed_settings(rules, config)], rules)

@@ -11,7 +11,7 @@ from laptime.events import At, Plan
 from laptime.harness.clock import Stopwatch
 from laptime.rules.model import BenchmarkRules
 
-Kind = Literal["phase", "epoch", "evaluated", "progress", "end"]
+Kind = Literal["phase", "epoch", "evaluated", "progress", "warning", "end"]
 MARK = b"@laptime "  # begins a progress line on a worker's stdout
 PROGRESS_SECONDS = 0.5  # at most one progress event in this time
 
@@ -56,15 +56,26 @@ def typical_samples(rules: BenchmarkRules, plan: Plan) -> float | None:
     return statistics.fmean(nearest.values) * plan.sizes.samples_per_epoch
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Where a run that goes on after an interruption was: `seconds` on its clock, `samples` seen."""
+
+    seconds: float = 0.0
+    samples: int = 0
+
+
+BEGUN = Begun()
+
+
 class Meter:
     """Turns positions into `RunEvent`s with rates and estimates."""
 
-    def __init__(self, rules: BenchmarkRules, plan: Plan, emit: Emit) -> None:
+    def __init__(self, rules: BenchmarkRules, plan: Plan, emit: Emit, begun: Begun = BEGUN) -> None:
         self._target, self._emit = rules.target_text, emit
         self._typical = typical_samples(rules, plan)
         scale = plan.sizes.samples_per_epoch or 0 if plan.limit.unit == "epochs" else 1
         self._limit = plan.limit.value * scale
-        self._watch = Stopwatch()
+        self._watch, self._begun = Stopwatch(), begun
         self._last_emitted = 0.0
 
     def tell(self, kind: Kind, at: At, metrics: Mapping[str, float] | None = None, text: str = "") -> None:
@@ -72,9 +83,9 @@ class Meter:
         if kind == "progress" and elapsed - self._last_emitted < PROGRESS_SECONDS:
             return
         self._last_emitted = elapsed
-        rate = at.samples / elapsed if elapsed else 0.0
-        self._emit(RunEvent(kind, text, elapsed, at.samples, at.epoch, rate, metrics or {}, self._target,
-                            self._remaining(at.samples, rate)))
+        rate = max(0, at.samples - self._begun.samples) / elapsed if elapsed else 0.0
+        self._emit(RunEvent(kind, text, self._begun.seconds + elapsed, at.samples, at.epoch, rate, metrics or {},
+                            self._target, self._remaining(at.samples, rate)))
 
     def _remaining(self, samples: int, rate: float) -> float | None:
         goal = self._typical if self._typical and samples < self._typical else self._limit

@@ -8,9 +8,9 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -19,6 +19,7 @@ from laptime import errors
 from laptime.config import RunRequest
 from laptime.errors import Incomplete, RunFailed
 from laptime.harness.company import Company, Follower, company, followed
+from laptime.harness.generations import SCRATCH, Generation, whole
 from laptime.harness.launcher import Launcher
 from laptime.harness.one_run import Job, Status
 from laptime.harness.place import Place
@@ -32,6 +33,7 @@ from laptime.training.data.store import Manifest
 SEED_BITS = 32
 POLL_SECONDS = 0.1
 OTHERS = "the same command makes the others"
+GOES_ON = "the same command goes on with run {} where it was saved, and makes the others"
 
 
 @dataclass(frozen=True)
@@ -117,29 +119,40 @@ def _waiting(place: Place) -> Iterator[None]:
 
 
 def _completed(folder: SetFolder, flight: Preflight, place: Place, others: Company, reporter: Reporter) -> SetOutcome:
-    for note in folder.notes:
-        reporter.message(note)
     outcomes: list[RunOutcome] = []
     missing = folder.missing()
+    _tell(folder, reporter)
     if missing:
         try:
             with _signals():
                 data = prepare(folder.request, reporter)
-                folder.agree_on_data(Manifest.load(data).content_hash)
-                others.prepare(Manifest.load(data).content_hash)
-                _make(folder, missing, Launcher(place), others, reporter=reporter, outcomes=outcomes)
+                content_hash = Manifest.load(data).content_hash
+                folder.agree_on_data(content_hash)
+                saved = folder.going_on(content_hash)
+                others.prepare(content_hash)
+                _tell(folder, reporter)
+                _make(folder, missing, Launcher(place), others, reporter=reporter, outcomes=outcomes, saved=saved)
         except _Interrupt as stop:
             return _interrupted(folder, outcomes, stop.number)
     return _summary(folder, tuple(outcomes), flight)
 
 
-def _make(folder: SetFolder, missing: list[int], launcher: Launcher, others: Company,
-          *, reporter: Reporter, outcomes: list[RunOutcome]) -> None:
-    """Run `missing`, `jobs` at a time; the first failed run ends the set. Appends to `outcomes` as runs end."""
+def _tell(folder: SetFolder, reporter: Reporter) -> None:
+    """What the user should know, once."""
+    while folder.notes:
+        reporter.message(folder.notes.pop(0))
+
+
+def _make(folder: SetFolder, missing: list[int], launcher: Launcher, others: Company, *, reporter: Reporter,
+          outcomes: list[RunOutcome], saved: Mapping[int, Generation]) -> None:
+    """Run `missing`, `jobs` at a time; the first failed run ends the set. Appends to `outcomes` as runs end.
+
+    Those that were `saved` go on from there.
+    """
 
     def one(index: int) -> None:
         if not launcher.stopped:
-            outcome = _one(folder, index, launcher, others, reporter)
+            outcome = _one(folder, index, launcher, others, reporter=reporter, begin=saved.get(index))
             outcomes.append(outcome)
             if outcome.status != "interrupted" or not launcher.stopped:  # else the set as a whole says why
                 reporter.run_ended(outcome)
@@ -165,16 +178,19 @@ def _wait(futures: list[Future[None]]) -> None:
                 future.result()
 
 
-def _one(folder: SetFolder, index: int, launcher: Launcher, others: Company, reporter: Reporter) -> RunOutcome:
-    request = folder.request
-    seed = request.seed + index if request.seed is not None else folder.fresh_seed(lambda: secrets.randbits(SEED_BITS))
+def _one(folder: SetFolder, index: int, launcher: Launcher, others: Company, *, reporter: Reporter,
+         begin: Generation | None) -> RunOutcome:
+    seed = _seed(folder, index, begin)
     reporter.run_started(index, folder.total, seed)
+    if begin is not None:
+        at = begin.position.at
+        reporter.message(f"  goes on where it was saved: epoch {at.epoch}, {at.samples:,} samples, the same clock")
     with _room(), tempfile.TemporaryDirectory(prefix="laptime-", ignore_cleanup_errors=True) as scratch:
-        job = Job(request, index, seed, folder.log_in_progress(index), folder.record(index), Path(scratch) / "run")
+        job = _job(folder, index, seed, Path(scratch) / "run", begin)
         save_job(job, Path(scratch) / "job.json")
         outcome = others.trouble()  # somebody left after the run before
         if outcome is None:
-            meeting = others.begin(index, seed)
+            meeting = others.begin(index, seed, folder.place_of(job.saves), job.resume_step)
             outcome = others.finish(launcher.run(Path(scratch) / "job.json", job, folder.output(index), reporter,
                                                  meeting=meeting, trouble=others.trouble))
     for member, text in others.printed().items():
@@ -182,6 +198,23 @@ def _one(folder: SetFolder, index: int, launcher: Launcher, others: Company, rep
             folder.output_of(index, member).write_text(text)
     log = folder.keep(index, finished=outcome.status in ("converged", "not converged"))
     return RunOutcome(index, outcome.status, outcome.seconds, log, outcome.message, outcome.exit_code)
+
+
+def _seed(folder: SetFolder, index: int, begin: Generation | None) -> int:
+    if begin is not None:
+        return folder.known_seed(begin.position.seed)
+    fixed = folder.request.seed
+    return fixed + index if fixed is not None else folder.fresh_seed(lambda: secrets.randbits(SEED_BITS))
+
+
+def _job(folder: SetFolder, index: int, seed: int, scratch: Path, begin: Generation | None) -> Job:
+    request, saves = folder.request, folder.saved(index).absolute()
+    job = Job(request, index, seed, folder.log_in_progress(index, begin), folder.record(index), scratch)
+    if not request.save_every_s and begin is None:
+        return job
+    step = None if begin is None else begin.step
+    return replace(job, scratch=saves / SCRATCH, saves=saves, resume_step=step,
+                   interrupted_ms=folder.interrupted_ms(index))
 
 
 @contextlib.contextmanager
@@ -225,7 +258,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _interrupted(folder: SetFolder, outcomes: list[RunOutcome], number: int) -> SetOutcome:
-    message = f"stopped by {signal.Signals(number).name}; {_kept(folder)}; {OTHERS}"
+    message = f"stopped by {signal.Signals(number).name}; {_kept(folder)}; {_again(folder)}"
     return SetOutcome(folder.results, tuple(outcomes), _code(number), message)
 
 
@@ -252,9 +285,15 @@ def _failure(folder: SetFolder, outcome: RunOutcome) -> RunFailed:
     if outcome.status == "interrupted":
         reason += f", but not by this set; its output is in {folder.output(outcome.index)}"
     for_good = outcome.exit_code in (errors.FINDINGS, errors.WRONG_USE)
-    failure = RunFailed(f"{run} failed: {reason}; {_kept(folder)}" + ("" if for_good else f"; {OTHERS}"))
+    failure = RunFailed(f"{run} failed: {reason}; {_kept(folder)}" + ("" if for_good else f"; {_again(folder)}"))
     failure.exit_code = outcome.exit_code or errors.RUN_FAILED
     return failure
+
+
+def _again(folder: SetFolder) -> str:
+    """What the same command would do."""
+    saved = [index for index in folder.missing() if whole(folder.saved(index))]
+    return GOES_ON.format(saved[0] + 1) if saved else OTHERS
 
 
 def _kept(folder: SetFolder) -> str:

@@ -60,7 +60,8 @@ def _options(request: RunRequest, typed: RunRequest) -> list[str]:
                                 "--status": request.status, "--system": request.system}
     where_changed = (("--nproc", request.nproc, DEFAULTS.nproc), ("--device", request.device, DEFAULTS.device),
                      ("--threads", request.threads, DEFAULTS.threads), ("--seed", request.seed, None),
-                     ("--runs", request.runs, None), ("--out", typed.out, None))
+                     ("--runs", request.runs, None), ("--out", typed.out, None),
+                     ("--save-every", request.save_every_s, DEFAULTS.save_every_s))
     given |= {name: value for name, value, default in where_changed if value != default}
     options = [word for name, value in given.items() for word in (name, str(value))]
     return options + _places(typed) + [word for change in request.overrides for word in ("--set", change)]

@@ -14,11 +14,13 @@ import orjson
 from laptime.config import RunRequest, to_json
 from laptime.errors import InvalidConfiguration, UserError
 from laptime.harness.aftermath import close_log
+from laptime.harness.generations import Generation, clear, identity, refuse_foreign, whole
 from laptime.harness.lock import alone_in
 from laptime.harness.preflight import Preflight
-from laptime.harness.record import save
+from laptime.harness.record import save, write_whole
 from laptime.harness.scripts import write_descriptions
 from laptime.layout import SubmissionPaths
+from laptime.log.read import read_log
 from laptime.system.machine import describe
 from laptime.system.submission import system_name
 from laptime.training.distributed.world import device_name, threads_for
@@ -57,6 +59,8 @@ class SetFolder:
                 results.mkdir(parents=True, exist_ok=True)
                 held.enter_context(alone_in(results))
                 folder._agree(_identity(flight))
+                for index in set(range(folder.total)) - set(folder.missing()):
+                    clear(folder.saved(index))  # of a set that was killed when this run had ended
                 folder.notes = write_descriptions(paths, flight, request)
             yield folder
 
@@ -83,11 +87,46 @@ class SetFolder:
         """What the workers of another member printed, as far as it was sent here."""
         return self.results / OUTPUT_OF_MEMBER.format(index, member)
 
-    def log_in_progress(self, index: int) -> Path:
-        """Where the worker writes; becomes `log` when the run is finished."""
+    def saved(self, index: int) -> Path:
+        """The states of a run that was or may be interrupted; gone when it is finished."""
+        return self.results / f"saved_{index}"
+
+    def place_of(self, saves: Path | None) -> str:
+        """A folder of saved states as other members find it, below their own `out`; "" for none."""
+        assert self.request.out is not None
+        return "" if saves is None else saves.relative_to(self.request.out.absolute()).as_posix()
+
+    def going_on(self, content_hash: str) -> dict[int, Generation]:
+        """The missing runs that were saved, with what they go on from; other remains of unfinished runs are removed.
+
+        Raises InvalidConfiguration where a run was saved by another program or configuration, or on other data.
+        """
+        assert self.flight is not None
+        mine = identity(replace(self.flight, request=self.request), content_hash)
+        found: dict[int, Generation] = {}
+        for index in self.missing():
+            there, folder = whole(self.saved(index)), self.saved(index)
+            if there and not self.request.fresh:
+                refuse_foreign(there[-1], mine, f"run {index + 1}")
+                found[index] = there[-1]
+            elif folder.exists():
+                self.notes.append(f"run {index + 1} starts anew: " + ("as asked" if there else
+                                  "nothing whole was saved"))
+            clear(folder, there if index in found else ())
+        return found
+
+    def log_in_progress(self, index: int, begin: Generation | None = None) -> Path:
+        """Where the worker writes; becomes `log` when the run is finished. One that goes on has its lines already."""
         path = self.results / f"running_{index}.log"
         self.keep(index, finished=False)  # left over by a set that was killed
+        if begin is not None:
+            write_whole(path, begin.log())
         return path
+
+    def interrupted_ms(self, index: int) -> int:
+        """When the last line of the unfinished attempts at a run was written; 0 where there are none."""
+        logs = (read_log(path).records for path in self.results.glob(f"unfinished_{index}_*.log"))
+        return max((int(record.time_ms) for records in logs for record in records), default=0)
 
     def keep(self, index: int, *, finished: bool) -> Path | None:
         """Move the log of a run to its place; an unfinished one is kept under another name and is no result."""
@@ -95,7 +134,9 @@ class SetFolder:
         if not running.exists():
             return None
         if finished:
-            return running.rename(self.log(index))
+            log = running.rename(self.log(index))
+            clear(self.saved(index))
+            return log
         if self.flight is not None:
             close_log(running, self.flight.round, self.flight.rules)
         names = (self.results / f"unfinished_{index}_{number}.log" for number in count())
@@ -120,6 +161,14 @@ class SetFolder:
             self._save_set(self._set)
         return seed
 
+    def known_seed(self, seed: int) -> int:
+        """The seed of a run that goes on."""
+        with self._lock:
+            if seed not in self.seeds:
+                self.seeds.append(seed)
+                self._save_set(self._set)
+        return seed
+
     def _agree(self, mine: dict[str, object]) -> None:
         """All runs of a set have one identity; a folder that holds another one is refused. Seeds are taken over."""
         path = self.results / SET_FILE
@@ -142,10 +191,14 @@ class SetFolder:
 def _completed(flight: Preflight) -> RunRequest:
     """The request with its defaults filled in: output folder and system name."""
     request = flight.request
-    out = request.out or Path("runs") / flight.round.name
     nodes = f"_{request.nodes}nodes" if request.nodes > 1 else ""
     system = request.system or system_name(describe(), processes=request.nproc) + nodes
-    return replace(request, out=out, system=system)
+    return replace(request, out=out_of(flight), system=system)
+
+
+def out_of(flight: Preflight) -> Path:
+    """The folder that a request writes to."""
+    return flight.request.out or Path("runs") / flight.round.name
 
 
 def _identity(flight: Preflight) -> dict[str, object]:

@@ -21,12 +21,14 @@ import orjson
 
 from laptime.config import from_json, to_json
 from laptime.errors import UserError
+from laptime.harness.generations import identity
 from laptime.harness.journal import Nowhere, Sink
 from laptime.harness.one_run import Job, Outcome, Run, Stopped
 from laptime.harness.preflight import Preflight, resolve
 from laptime.harness.preparation import data_folder
 from laptime.harness.progress import RunEvent
 from laptime.harness.record import write_record
+from laptime.harness.saving import Saves
 from laptime.log.write import LogWriter
 from laptime.training.data.store import Store
 from laptime.training.distributed.arrange import arrange
@@ -141,8 +143,9 @@ def _run(job: Job) -> Outcome:
     world = arrange(join(job.request.device, timeout_s=timeout_s), flight.config.parallel, timeout_s)
     job.scratch.mkdir(parents=True, exist_ok=True)
     store = Store.open(data_folder(flight))
+    saves = _saves(job, flight, world, store)
     with _sink(job, flight, world) as sink:
-        run = Run(job, flight, world, store, sink=sink, emit=_tell if world.first else _silent)
+        run = Run(job, flight, world, store, sink=sink, emit=_tell if world.first else _silent, saves=saves)
         outcome = Outcome("failed", None, "")
         try:
             outcome = run.execute()
@@ -153,6 +156,18 @@ def _run(job: Job) -> Outcome:
     if outcome.status in ("converged", "not converged"):  # else the others are elsewhere, and would be waited for
         _part(world)
     return outcome
+
+
+def _saves(job: Job, flight: Preflight, world: World, store: Store) -> Saves | None:
+    """The run's saved states, where it has or makes any."""
+    if job.saves is None:
+        return None
+    saves = Saves(world, job.saves, identity(flight, store.metadata.content_hash), every_s=job.request.save_every_s,
+                  step=job.resume_step, timeout_s=job.request.silence_s + MARGIN_SECONDS,
+                  warn=lambda text: _tell(RunEvent("warning", text)))
+    if job.request.nodes > 1:
+        saves.check_shared()
+    return saves
 
 
 def _part(world: World) -> None:
@@ -168,7 +183,8 @@ def _sink(job: Job, flight: Preflight, world: World) -> Iterator[Sink]:
     if not world.first:
         yield Nowhere()
         return
-    with LogWriter(job.log, flight.round.dialect, flight.rules.log_name) as writer:
+    opened = LogWriter if job.resume_step is None else LogWriter.appending
+    with opened(job.log, flight.round.dialect, flight.rules.log_name) as writer:
         yield writer
 
 

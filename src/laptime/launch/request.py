@@ -92,8 +92,10 @@ def run_words(request: RunRequest) -> list[str]:
         ("--division", request.division, DEFAULTS.division), ("--data", request.data, DEFAULTS.data),
         ("--submitter", request.submitter, DEFAULTS.submitter), ("--status", request.status, DEFAULTS.status),
         ("--system", request.system, DEFAULTS.system), ("--suite", request.suite.extra, None),
-        ("--hang-timeout", request.silence_s, DEFAULTS.silence_s))
+        ("--hang-timeout", request.silence_s, DEFAULTS.silence_s),
+        ("--save-every", request.save_every_s, DEFAULTS.save_every_s))
     given = [f"{name}={value}" for name, value, default in options if value not in (None, default)]
+    given += ["--fresh"] if request.fresh else []
     return ["laptime", "run", request.benchmark, *given, *(f"--set={change}" for change in request.overrides)]
 
 

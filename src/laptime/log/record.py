@@ -11,6 +11,7 @@ EventType = Literal["INTERVAL_START", "INTERVAL_END", "POINT_IN_TIME"]
 Dialect = Literal["mlp05", "mll", "mllog"]
 
 ROUND_KEY: Final = "laptime_round"  # our harness names its round in a line of this key; official checkers ignore it
+RESUMED_KEY: Final = "laptime_resumed"  # and says in this one that a run went on after an interruption
 
 
 @dataclass(slots=True)  # not frozen, which takes three times as long to make, and a round has millions

@@ -13,6 +13,7 @@ from laptime.scoring.rcp import statistics
 from laptime.suite import BUILT_IN, folders
 
 WORK, GOLDEN = "work.json", "golden.json"
+WIDE, NARROW = 4, 2  # bytes of a weight as work is measured, and of a frozen one as it is kept in a bfloat16 run
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ def workload(name: str, suite: SuitePath = BUILT_IN) -> Workload:
                         hint=f"Known: {', '.join(measured(suite)) or 'none'}. Measure it: python -m laptime.bench.work "
                              f"{name}")
     work = json.loads((folder / WORK).read_text(encoding="utf-8"))
-    whole = _parameters(folder, work["parameters"])
-    scale = whole / work["parameters"]  # work may be measured with smaller tables
-    return Workload(name, work["flop_per_sample"], work["activation_bytes_per_sample"], whole,
-                    work["trained_parameters"] / work["parameters"], work["parameter_bytes"] * scale,
-                    work["optimizer_bytes"] * scale, work["blocks"], work["block_bytes_per_sample"])
+    trained, frozen = _parameters(folder, work["parameters"])
+    scale = (trained + frozen) / work["parameters"]  # work may be measured with smaller tables
+    weights = work["parameter_bytes"] * scale - (WIDE - NARROW) * frozen
+    return Workload(name, work["flop_per_sample"], work["activation_bytes_per_sample"], trained + frozen,
+                    work["trained_parameters"] / work["parameters"], weights, work["optimizer_bytes"] * scale,
+                    work["blocks"], work["block_bytes_per_sample"])
 
 
 def measured(suite: SuitePath = BUILT_IN) -> list[str]:
@@ -59,9 +61,11 @@ def measured(suite: SuitePath = BUILT_IN) -> list[str]:
     return [name for name, folder in folders(suite).items() if (folder / WORK).is_file()]
 
 
-def _parameters(folder: Path, otherwise: int) -> int:
+def _parameters(folder: Path, otherwise: int) -> tuple[int, int]:
+    """(trained, frozen) weights of the full model, as far as its golden values tell them apart."""
     golden = folder / GOLDEN
-    return int(json.loads(golden.read_text(encoding="utf-8"))["parameters"]) if golden.is_file() else otherwise
+    found = json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else {"parameters": otherwise}
+    return int(found["parameters"]), int(found.get("frozen_parameters", 0))
 
 
 def latest_rules(name: str, round_name: str = "") -> tuple[str, BenchmarkRules]:

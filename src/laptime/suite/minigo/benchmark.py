@@ -7,4 +7,5 @@ from laptime.suite.minigo.start import generate
 from laptime.suite.minigo.train import build
 
 BENCHMARK: Benchmark[MinigoConfig] = Benchmark(
-    presets=PRESETS, prepare=prepare, generate=generate, sizes=sizes, build=build, validate=validate)
+    presets=PRESETS, prepare=prepare, generate=generate, sizes=sizes, build=build, validate=validate,
+    resumes=False)

@@ -108,6 +108,8 @@ class DataConfig:
 
     games: int = 8192  # of a generation
     slots: int = 256  # games in lock-step per process
+    selfplay: Literal["lockstep", "continuous"] = "lockstep"  # continuous: beside training (`continuous.py`)
+    max_age: int = 3  # where play is continuous: no position by a network so many generations older than its game's end
     window: int = 5
     window_examples: int = 0  # 0: all of the window
     share: float = 0.3
@@ -280,6 +282,7 @@ def _check_data(data: DataConfig) -> None:
     _expect(min(data.games, data.slots, data.window, data.passes, data.generations) >= 1,
             "data.games, data.slots, data.window, data.passes and data.generations of at least 1",
             f"{data.games}, {data.slots}, {data.window}, {data.passes} and {data.generations}")
+    _expect(data.max_age >= 0, "data.max_age of at least 0", data.max_age)
     _expect(0 < data.share <= 1 and 0 <= data.holdout < 1, "data.share in (0, 1] and data.holdout in [0, 1)",
             f"{data.share} and {data.holdout}")
 

@@ -4,7 +4,7 @@ Which positions and symmetries a step sees depends on (run seed, generation, pla
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -31,18 +31,27 @@ class Micro(NamedTuple):
 
 @dataclass(frozen=True)
 class Generation:
-    """Positions of one generation, in the order of their games. `bits`: planes, eight to a byte."""
+    """Positions of one generation, in the order of their games. `bits`: planes, eight to a byte.
+
+    `lengths`: positions of each game, or nothing where that is not known.
+    """
 
     bits: NDArray[np.uint8]  # (n, bytes)
     policy: NDArray[np.float32]  # (n, P + 1)
     outcome: NDArray[np.float32]  # (n,)
+    lengths: Ints = field(default_factory=lambda: np.zeros(0, np.intp))
 
     def __len__(self) -> int:
         return len(self.outcome)
 
     @classmethod
     def of(cls, planes: NDArray[np.uint8], policy: NDArray[np.float32], outcome: NDArray[np.float32]) -> "Generation":
-        return cls(np.packbits(planes.reshape(len(planes), -1), axis=1), policy, outcome)
+        return cls(np.packbits(planes.reshape(len(planes), int(np.prod(planes.shape[1:]))), axis=1), policy, outcome)
+
+    def joined(self, other: "Generation") -> "Generation":
+        """Both, one after the other."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Generation(*(np.concatenate(pair) for pair in pairs))
 
 
 def generation_of(games: Sequence[Played], config: MinigoConfig, world: World) -> Generation:
@@ -56,9 +65,10 @@ def generation_of(games: Sequence[Played], config: MinigoConfig, world: World) -
     number = np.repeat([game.number for game in seen], lengths).astype(np.int64)
     policy, outcome = _broken(config, policy, outcome)
     mine = Generation.of(planes, policy, outcome)
-    order = np.argsort(all_rows(world, number), kind="stable")
+    number = all_rows(world, number)
+    order = np.argsort(number, kind="stable")
     return Generation(all_rows(world, mine.bits)[order], all_rows(world, mine.policy)[order],
-                      all_rows(world, mine.outcome)[order])
+                      all_rows(world, mine.outcome)[order], np.unique(number, return_counts=True)[1])
 
 
 def _broken(config: MinigoConfig, policy: NDArray[np.float32],
@@ -85,6 +95,23 @@ class Window:
         while data.window_examples and len(self) - len(self.generations[0]) >= data.window_examples:
             del self.generations[0]
 
+    def extend(self, one: Generation) -> None:
+        """Add late games to the newest generation."""
+        if len(one):
+            self.generations[-1] = self.generations[-1].joined(one)
+
+    def eligible(self, draw: np.random.Generator) -> Ints:
+        """Places of what may be trained on: of a generation of more games than are asked for, so many at random."""
+        limit, first, parts = self.config.data.games - held_games(self.config.data), 0, list[Ints]()
+        for one in self.generations:
+            places = np.arange(first, first + len(one))
+            if len(one.lengths) > limit:
+                chosen = np.isin(np.arange(len(one.lengths)), draw.permutation(len(one.lengths))[:limit])
+                places = places[np.repeat(chosen, one.lengths)]
+            parts.append(places)
+            first += len(one)
+        return np.concatenate([np.zeros(0, np.intp), *parts])
+
     def rows(self, places: Ints) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         """(bits, policy, outcome) of examples by their place in the window."""
         first, kept = 0, self.generations
@@ -97,6 +124,11 @@ class Window:
             bits[here], policy[here], outcome[here] = one.bits[rows], one.policy[rows], one.outcome[rows]
             first += len(one)
         return bits, policy, outcome
+
+
+def held_games(data: DataConfig) -> int:
+    """How many games of a generation are not trained on."""
+    return int(data.games * data.holdout)
 
 
 def order_of(data: DataConfig, available: int, batch: int, seeds: Seeds, generation: int) -> Ints:
@@ -128,7 +160,8 @@ def micro_batches(window: Window, seeds: Seeds, generation: int, *, spread: Spre
     """This rank's micro-batches of every step of a generation."""
     config = window.config
     batch = config.global_batch_size
-    order = order_of(config.data, len(window), batch, seeds, generation)
+    eligible = window.eligible(seeds.numpy("eligible", generation))
+    order = eligible[order_of(config.data, len(eligible), batch, seeds, generation)]
     turns = Draws.of(seeds, "symmetry", generation).below(np.arange(len(order)), 0, np.full(len(order), SYMMETRIES))
     for start in range(0, len(order), batch):
         places = np.arange(start, start + batch)

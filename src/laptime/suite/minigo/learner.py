@@ -7,7 +7,7 @@ import torch
 
 from laptime.config import Speed
 from laptime.suite.minigo.config import MinigoConfig, OptimizerConfig
-from laptime.suite.minigo.examples import Destination, Micro, Window, generation_of, micro_batches
+from laptime.suite.minigo.examples import Destination, Micro, Window, generation_of, held_games, micro_batches
 from laptime.suite.minigo.model import DualNetwork
 from laptime.suite.minigo.player import Player
 from laptime.suite.minigo.selfplay import Played, SelfPlay, match
@@ -84,7 +84,7 @@ class Learner:
 
     def play(self, generation: int, model: DualNetwork | None = None) -> list[Played]:
         """Play the games of a generation, this rank's share; all of them go into the window. Returns this rank's."""
-        held = int(self.config.data.games * self.config.data.holdout)
+        held = held_games(self.config.data)
         numbers = range(self.world.rank, self.config.data.games, self.world.size)
         games = SelfPlay(self.config, self.player(model),
                          lambda number: self.seeds.numpy("game", generation, number)).play(list(numbers))

@@ -4,8 +4,9 @@ What happens in a game depends on its number and the networks, not on the games 
 of any process. Values and outcomes are Black's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,10 @@ Generators = Callable[[int], np.random.Generator]  # number of a game -> its ran
 
 @dataclass
 class Played:
-    """A finished game: what is trained on, and what is told of it. `resigned` games end before the board does."""
+    """A finished game: what is trained on, and what is told of it. `resigned` games end before the board does.
+
+    `network`: the number of the network that ended it; `networks` (n,): of those that chose at its positions.
+    """
 
     number: int
     planes: Planes  # (n, C, P) of recorded positions
@@ -31,6 +35,8 @@ class Played:
     outcome: float
     moves: list[int]
     resigned: bool
+    network: int = 0
+    networks: Ints = field(default_factory=lambda: np.zeros(0, np.intp))
 
 
 class Searches:
@@ -56,44 +62,52 @@ class Searches:
 
 
 class SelfPlay:
-    """Games of one network against itself."""
+    """Games of one network against itself. `use` puts another one in its place, games in progress included."""
 
     def __init__(self, config: MinigoConfig, player: Player, generators: Generators) -> None:
-        self.config, self.player, self.generators = config, player, generators
+        self.config, self.generators, self.players, self.network = config, generators, [player], 0
+
+    def use(self, player: Player, network: int) -> None:
+        """From the next round on, `player` judges all positions; `network` is its number."""
+        self.players[0], self.network = player, network
 
     def play(self, numbers: Sequence[int]) -> list[Played]:
         """The games of these numbers, in their order."""
-        if not numbers:
-            return []
-        self._slots = min(self.config.data.slots, len(numbers))
+        slots = min(self.config.data.slots, len(numbers))
+        done = {game.number: game for ended in self.rounds(iter(numbers), slots) for game in ended}
+        return [done[number] for number in numbers]
+
+    def rounds(self, numbers: Iterator[int], slots: int) -> Iterator[list[Played]]:
+        """Play games of these numbers, at most `slots` at a time; yields after every round those that ended in it."""
+        if not slots:
+            return
         config = self.config
-        self._forest = Forest(config.game, config.search, config.model.planes, self._slots)
-        self._salts = np.zeros(self._slots, np.uint64)
-        table = Table([self.player], self._slots, self._salts if config.search.turned_inference else None)
+        self._forest = Forest(config.game, config.search, config.model.planes, slots)
+        self._salts = np.zeros(slots, np.uint64)
+        table = Table(self.players, slots, self._salts if config.search.turned_inference else None)
         self._searches = Searches(self._forest, table, self._mix_noise)
-        self._passes = choice.PassRows(self._slots, config.search.settle_after_passes)
-        self._games: list[_Game | None] = [None] * self._slots
-        self._full = np.zeros(self._slots, bool)
-        waiting, done = list(reversed(numbers)), dict[int, Played]()
+        self._passes = choice.PassRows(slots, config.search.settle_after_passes)
+        self._games: list[_Game | None] = [None] * slots
+        self._full = np.zeros(slots, bool)
         while True:
-            self._fill(waiting)
+            self._fill(numbers)
             active = np.array([slot for slot, game in enumerate(self._games) if game is not None], np.intp)
             if not len(active):
-                return [done[number] for number in numbers]
+                return
             ready = self._searches.round(active)
-            if len(ready):
-                done |= {game.number: game for game in self._move(ready)}
+            yield self._move(ready) if len(ready) else []
 
-    def _fill(self, waiting: list[int]) -> None:
+    def _fill(self, waiting: Iterator[int]) -> None:
         """Begin the next games in slots that are free."""
-        free = [slot for slot, game in enumerate(self._games) if game is None][:len(waiting)]
-        if not free:
+        free = [slot for slot, game in enumerate(self._games) if game is None]
+        numbers = list(islice(waiting, len(free)))
+        if not numbers:
             return
-        slots = np.array(free, np.intp)
+        slots = np.array(free[:len(numbers)], np.intp)
         self._forest.reset(slots)
         self._passes.reset(slots)
-        for slot in free:
-            game = self._games[slot] = _Game.begun(waiting.pop(), self.generators, self.config)
+        for slot, number in zip(slots.tolist(), numbers, strict=True):
+            game = self._games[slot] = _Game.begun(number, self.generators, self.config)
             self._salts[slot] = game.salt
         self._begin(slots)
 
@@ -157,7 +171,7 @@ class SelfPlay:
         seen = planes(self.config.model.planes, forest.boards(slots), forest.past(rows))
         policy = choice.targets(self.config.search, counts, forest.number[rows].astype(np.intp)).astype(np.float32)
         for slot, one, target in zip(slots.tolist(), seen, policy, strict=True):
-            self._game(slot).record.append((one, target))
+            self._game(slot).keep(one, target, self.network)
 
     def _picked(self, slots: Ints, counts: Floats) -> Ints:
         search, forest = self.config.search, self._forest
@@ -174,7 +188,8 @@ class SelfPlay:
     def _ended(self, slots: Ints, outcomes: Floats, *, resigned: bool) -> list[Played]:
         ended = []
         for slot, outcome in zip(slots.tolist(), outcomes.tolist(), strict=True):
-            ended.append(self._game(slot).finished(float(outcome), resigned, self._forest.points))
+            game = self._game(slot)
+            ended.append(game.finished(float(outcome), resigned, self._forest.points, self.network))
             self._games[slot] = None
         return ended
 
@@ -194,6 +209,7 @@ class _Game:
     resigns: float
     moves: list[int]
     record: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    networks: list[int] = field(default_factory=list)
 
     @classmethod
     def begun(cls, number: int, generators: Generators, config: MinigoConfig) -> "_Game":
@@ -202,11 +218,15 @@ class _Game:
         resigns = search.resign_low + (search.resign_high - search.resign_low) * draw.random()
         return cls(number, draw, salt, -np.inf if draw.random() < search.resign_never else resigns, [], [])
 
-    def finished(self, outcome: float, resigned: bool, points: int) -> Played:
+    def keep(self, planes: NDArray[np.uint8], policy: NDArray[np.float32], network: int) -> None:
+        self.record.append((planes, policy))
+        self.networks.append(network)
+
+    def finished(self, outcome: float, resigned: bool, points: int, network: int) -> Played:
         seen = np.stack([one for one, _ in self.record]) if self.record else np.zeros((0, 1, points), np.uint8)
         policy = [target for _, target in self.record]
         return Played(self.number, seen, np.stack(policy) if policy else np.zeros((0, points + 1), np.float32), outcome,
-                      self.moves, resigned)
+                      self.moves, resigned, network, np.array(self.networks, np.intp))
 
 
 def match(config: MinigoConfig, pair: tuple[Player, Player], generators: Generators, numbers: Sequence[int],

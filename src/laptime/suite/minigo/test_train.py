@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from harness_runs import Quiet
+from judged import errors
 
 from laptime.benchmark import Context
-from laptime.config import override
-from laptime.errors import DataProblem, InvalidConfiguration
+from laptime.config import RunRequest, override
+from laptime.errors import FINE, DataProblem, InvalidConfiguration
 from laptime.events import Cadence, Checkpoint, Epoch, Evaluated, Evaluating, Note, Plan, Point, Progress
+from laptime.harness.runset import run_set
 from laptime.suite.minigo import published, train
 from laptime.suite.minigo.config import FAULTS, PRESETS, full, mini, smoke, v0_5, v0_6, validate
 from laptime.suite.minigo.examples import Destination, Generation, Window, micro_batches, order_of
@@ -221,6 +224,34 @@ def test_summary_counts_games():
     assert found == {"mean_moves": 3.0, "black_share": 0.5, "resigned_share": 0.5}
 
 
+# --- continuous self-play, at the level of the metric ---
+
+BESIDE = ("data.selfplay=continuous",)
+PATIENT = (*BESIDE, "data.slots=12", "search.batch=64", "data.generations=20")  # few games at once; some runs need 12 or more
+
+
+def one_run(round_name, folder, division, overrides):
+    """The exit code of a run, and its log."""
+    outcome = run_set(RunRequest("minigo", round=round_name, division=division, runs=1, out=folder / "out",
+                                 data=folder / "data", system="box", threads=1, overrides=overrides), Quiet())
+    return outcome.exit_code, next((folder / "out").rglob("result_0.txt"))
+
+
+@pytest.mark.seconds
+def test_smoke_reaches_its_target_with_continuous_self_play(tmp_path):
+    code, log = one_run("smoke", tmp_path, "closed", BESIDE)
+    assert code == FINE
+    for level in ("rules", "official"):
+        assert errors(log, round_name="smoke", level=level) == []
+
+
+@pytest.mark.slow
+def test_mini_reaches_its_target_with_continuous_self_play(tmp_path):
+    code, log = one_run("mini", tmp_path, "open", PATIENT)
+    assert code == FINE
+    assert log.read_text().count("actual_selfplay_games_per_generation") == 20
+
+
 # --- validation ---
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -234,6 +265,7 @@ def test_summary_counts_games():
     ("match.opening_moves=8", "less than half a board"),
     ("search.noise_alpha=0", "noise_alpha > 0"),
     ("data.games=0", "data.games"),
+    ("data.max_age=-1", "data.max_age"),
     ("data.share=0", "data.share in"),
     ("model.width=0", "model sizes"),
     ("optimizer.boundaries=3", "one more of optimizer.rates"),

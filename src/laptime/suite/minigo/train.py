@@ -1,6 +1,7 @@
 """From a configuration to a session that plays, trains and judges itself; every logged value is read from what acts.
 
-An epoch is a generation: games by the newest network (in use), then training on the window. Networks that are judged by
+An epoch is a generation: games by the newest network (in use), then training on the window; where self-play is
+continuous, the games of a generation are those that were ready (`continuous.py`). Networks that are judged by
 matches are saved as checkpoints and judged off the clock; prediction of professional moves is measured on it.
 """
 
@@ -14,13 +15,14 @@ from laptime.benchmark import Context, Session
 from laptime.config import Json
 from laptime.events import At, Checkpoint, Epoch, Evaluated, Evaluating, Event, Note, Progress
 from laptime.suite.minigo.config import MinigoConfig, validate
+from laptime.suite.minigo.continuous import Continuous
 from laptime.suite.minigo.examples import Micro, synthetic
 from laptime.suite.minigo.learner import Learner, summary
 from laptime.suite.minigo.model import DualNetwork, initialise, initialised_names
 from laptime.suite.minigo.player import Player
 from laptime.suite.minigo.predict import right_moves
 from laptime.suite.minigo.published import MOVES, OPPONENT, START, load_games, load_moves, load_network, window_file
-from laptime.suite.minigo.selfplay import Played, SelfPlay
+from laptime.suite.minigo.selfplay import SelfPlay
 from laptime.training.loop import Batch
 from laptime.training.speed import Precision, apply_tf32, resolve
 from laptime.training.state import Saved, State, state_of
@@ -44,6 +46,8 @@ class SelfTaught:
         self.model, self.champion = self._network(), self._network()
         self.learner = Learner(config, ctx.seeds, ctx.world, self.model, self.speed)
         self._own_champion = config.gate.games > 0 or config.data.stale_players
+        continuous = config.data.selfplay == "continuous"
+        self._continuous = Continuous(config, ctx.seeds, ctx.world) if continuous else None
 
     # --- the contract ---
 
@@ -74,6 +78,8 @@ class SelfTaught:
         """Train on random positions and play one short game; the window stays as it is."""
         for batch in self.synthetic():
             self.learner.step(batch)
+        if self._continuous:
+            self._continuous.start().ready()  # it only waits from there on
         SelfPlay(self.config, self.learner.player(), lambda number: self.ctx.seeds.numpy("warm up", number)).play([0])
 
     def synthetic(self) -> Iterator[Batch[Micro]]:
@@ -93,31 +99,24 @@ class SelfTaught:
         self.play(generation)
         yield from self.learner.batches(generation)
 
-    def play(self, generation: int) -> list[Played]:
-        """Play the games of a generation; the first also takes in the supplied ones."""
+    def play(self, generation: int) -> dict[str, float]:
+        """Play the games of a generation; the first also takes in the supplied ones. Returns what is told of them."""
         if self.config.data.start and not self.learner.window.generations:
             for number in range(self.config.data.window):
                 self.learner.window.add(load_games(self.ctx.store.data(window_file(number))))
-        return self.learner.play(generation, self.champion if self._own_champion else None)
+        if self._continuous:
+            self._continuous.use(self._in_use, generation)
+            games, told = self._continuous.collect(self.learner.window)
+            return {**told, **summary(games)}
+        games = self.learner.play(generation, self._in_use)
+        return {"actual_selfplay_games_per_generation": self.config.data.games, **summary(games)}
 
     def train(self) -> Iterator[Event]:
-        at, plan = At(), self.ctx.plan
-        for generation in count(1):
-            yield Epoch(at := at.in_epoch(generation))
-            games = self.play(generation)
-            yield Note(at, {"actual_selfplay_games_per_generation": self.config.data.games, **summary(games)})
-            loss = torch.zeros(())
-            for batch in self.learner.batches(generation):
-                loss = self.step(batch)
-                at = at.after(batch.global_size)
-                if at.step % PROGRESS_EVERY == 0:
-                    yield Progress(at)
-            yield Note(at, {"train_loss": float(self.world.sum(loss.double()))})
-            self._gate(generation)
-            if plan.due_at_end(generation):
-                yield from self._judged(at)
-            if plan.exhausted_after(generation):
-                return
+        try:
+            yield from self._generations()
+        finally:
+            if self._continuous:
+                self._continuous.close()
 
     def evaluate(self, checkpoint: Path) -> Mapping[str, float]:
         """Share of games that a saved network wins against the opponent."""
@@ -130,6 +129,31 @@ class SelfTaught:
         return {"eval_accuracy": rate}
 
     # --- inside ---
+
+    def _generations(self) -> Iterator[Event]:
+        at, plan = At(), self.ctx.plan
+        for generation in count(1):
+            yield Epoch(at := at.in_epoch(generation))
+            yield Note(at, self.play(generation))
+            loss = torch.zeros(())
+            for batch in self.learner.batches(generation):
+                loss = self.step(batch)
+                at = at.after(batch.global_size)
+                if at.step % PROGRESS_EVERY == 0:
+                    yield Progress(at)
+            yield Note(at, {"train_loss": float(self.world.sum(loss.double()))})
+            self._gate(generation)
+            if self._continuous:
+                self._continuous.use(self._in_use, generation + 1)
+            if plan.due_at_end(generation):
+                yield from self._judged(at)
+            if plan.exhausted_after(generation):
+                return
+
+    @property
+    def _in_use(self) -> DualNetwork:
+        """The network that plays."""
+        return self.champion if self._own_champion else self.model
 
     def _network(self, *, started: bool = True) -> DualNetwork:
         """A network with starting weights: supplied, or drawn where there are none."""

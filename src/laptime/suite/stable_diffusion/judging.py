@@ -1,11 +1,13 @@
 """Makes the networks that define the mini target, once: their files in `judges/` belong to the repository.
 
-    python -m laptime.suite.stable_diffusion.judging [features | clip | autoencoder]
+    python -m laptime.suite.stable_diffusion.judging --to FOLDER [features] [clip] [autoencoder]
 
 One thread, float32, fixed seeds, pictures of a seed of their own. Files hold half-precision numbers less their last
-bits under the names of published files; a run reads copies of them from its data set.
+bits under the names of published files; a run reads copies of them from its data set. The committed autoencoder came
+from other settings than those here (README): it is replaced only together with the target that was set with it.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -78,6 +80,7 @@ def features_network(config: StableDiffusionConfig, train: Examples, test: Examp
         return torch.stack([F.cross_entropy(s, train.labels[chosen, i]) for i, s in enumerate(scores)]).sum()
 
     fitted(model, loss, train.batches(FEATURE_BATCH, FEATURE_STEPS, "features"), FEATURE_STEPS, FEATURE_RATE)
+    model.load_state_dict(_as_files_hold_it(model))  # what is scaled is what a file can hold
     _scale(model, train.pictures)
     with torch.no_grad():
         found = [s.argmax(1) for s in model.scores(test.pictures)]
@@ -147,9 +150,16 @@ MAKERS: Mapping[str, Callable[[StableDiffusionConfig, Examples, Examples], nn.Mo
 
 def save(model: nn.Module, path: Path) -> None:
     """Tensors in half precision less its last bits, by name."""
-    path.parent.mkdir(exist_ok=True)
-    halves = {name: tensor.numpy().astype(np.float16) for name, tensor in model.state_dict().items()}
-    np.savez_compressed(path, allow_pickle=False, **{name: _rounded(values) for name, values in halves.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, allow_pickle=False, **_halves(model))
+
+
+def _halves(model: nn.Module) -> dict[str, NDArray[np.float16]]:
+    return {name: _rounded(tensor.numpy().astype(np.float16)) for name, tensor in model.state_dict().items()}
+
+
+def _as_files_hold_it(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in _halves(model).items()}
 
 
 def _rounded(values: NDArray[np.float16]) -> NDArray[np.float16]:
@@ -168,13 +178,24 @@ def shipped(name: str) -> dict[str, torch.Tensor]:
                           hint="Install laptime again.") from None
 
 
-def main(names: list[str]) -> None:
-    torch.set_num_threads(1)
+def make(name: str, folder: Path) -> None:
+    """One network as a file in `folder`, the same whichever others were made before it in this process."""
     torch.manual_seed(SEED)  # noqa: TID251  initial weights of layers that torch draws by itself
     config = mini()
     train, test = Examples(config, 0, PICTURES), Examples(config, PICTURES, HELD_OUT)
-    for name in names or MAKERS:
-        save(MAKERS[name](config, train, test), FOLDER / f"{name}.npz")
+    save(MAKERS[name](config, train, test), folder / f"{name}.npz")
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m laptime.suite.stable_diffusion.judging")
+    parser.add_argument("names", nargs="*", help=f"of the networks, all by default: {', '.join(MAKERS)}")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="where the files go")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.names) - set(MAKERS):
+        parser.error(f"expected names out of {', '.join(MAKERS)}, found '{min(unknown)}'")
+    torch.set_num_threads(1)
+    for name in chosen.names or MAKERS:
+        make(name, chosen.to)
 
 
 if __name__ == "__main__":

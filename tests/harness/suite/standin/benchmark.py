@@ -23,6 +23,7 @@ class StandIn:
     def __init__(self, config, ctx):
         self.config, self.ctx = config, ctx
         self.weight, self.steps = torch.zeros(4), Count()
+        self.samples, self.epoch, self.batches = Count(), Count(1), Count()
         self.extra = {}
         self.initialised = ["weight"]
         self.hyperparameters = {"global_batch_size": config.global_batch_size, "gradient_accumulation_steps": 1,
@@ -31,7 +32,8 @@ class StandIn:
             ctx.store.data("numbers.bin")
 
     def state(self):
-        return State({"weight": self.weight, **self.extra}, {}, {"steps": self.steps})
+        return State({"weight": self.weight, **self.extra}, {}, {"steps": self.steps, "samples": self.samples,
+                                                                 "epoch": self.epoch, "batches": self.batches})
 
     def warm_up(self):
         self.weight += 1
@@ -44,26 +46,45 @@ class StandIn:
 
     def train(self):
         assert self.ctx.store.data("numbers.bin").read_bytes() == bytes(range(SAMPLES))
-        at = At()
-        for epoch in range(1, self.config.limit_epochs + 1):
-            yield Epoch(at := at.in_epoch(epoch))
-            for _ in range(SAMPLES // self.config.global_batch_size):
-                at = at.after(self.config.global_batch_size)
+        at = At() if self.config.behaviour == "starts anew" else At(self.samples.value, self.epoch.value, self.steps.value)
+        for epoch in range(at.epoch, self.config.limit_epochs + 1):
+            seen = self.batches.value
+            if not seen or at == At():
+                yield Epoch(at := at.in_epoch(epoch))
+            for _ in range(seen, SAMPLES // self.config.global_batch_size):
+                at = self._step(at)
                 yield Progress(at)
+            self.epoch.value, self.batches.value = epoch + 1, 0
             time.sleep(self.config.pause)
             self._misbehave(epoch)
             yield Evaluating(at)
-            yield Note(at, {"train_loss": 1.0 / epoch})
+            yield Note(at, {"train_loss": 1.0 / epoch, "weight": float(self.weight.sum())})
             good = self.config.reaches_at and epoch >= self.config.reaches_at
             yield Evaluated(at, {"eval_accuracy": 0.9 if good else 0.1})
 
     def evaluate(self, checkpoint: Path):
         raise NotImplementedError
 
+    def _step(self, at):
+        at = at.after(self.config.global_batch_size)
+        self.weight.mul_(1.1).add_(torch.arange(4) / at.step)
+        self.steps.value, self.samples.value = at.step, at.samples
+        self.batches.value += 1
+        return at
+
+    def _happens(self, epoch):
+        """In the second epoch, and with `once` never again."""
+        if epoch != 2 or not self.config.once:
+            return epoch == 2
+        mark = self.ctx.store.data("numbers.bin").with_name("happened")
+        before = mark.exists()
+        mark.touch()
+        return not before
+
     def _misbehave(self, epoch):
-        if epoch == 2 and self.config.behaviour == "crash":
+        if self.config.behaviour == "crash" and self._happens(epoch):
             raise RuntimeError("the network exploded")
-        if epoch == 2 and self.config.behaviour == "killed":
+        if self.config.behaviour == "killed" and self._happens(epoch):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.config.behaviour == "together" or self.config.behaviour.startswith("rank 1"):
             self._exchange(epoch)
@@ -75,7 +96,7 @@ class StandIn:
 
     def _exchange(self, epoch):
         """A collective in each epoch, to which rank 1 does not come in the second."""
-        if self.ctx.world.rank == 1 and epoch == 2:
+        if self.ctx.world.rank == 1 and self._happens(epoch):
             match self.config.behaviour:
                 case "rank 1 is killed":
                     os.kill(os.getpid(), signal.SIGKILL)

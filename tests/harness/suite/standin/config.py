@@ -14,7 +14,8 @@ class StandInConfig:
     limit_epochs: int = 3
     pause: float = 0.0  # seconds per epoch
     behaviour: Literal["good", "together", "rank 1 is killed", "rank 1 hangs", "rank 1 stops", "rank 1 raises",
-                       "rank 1 is deaf", "crash", "one rank crashes", "killed", "early data", "lazy state", "trace"] = "good"
+                       "rank 1 is deaf", "crash", "one rank crashes", "killed", "early data", "lazy state", "trace", "starts anew"] = "good"
+    once: bool = False  # misbehave in the first attempt only
     opt_weight: float = 0.5
     parallel: Parallel = field(default_factory=Parallel)
     speed: Speed = field(default_factory=Speed)

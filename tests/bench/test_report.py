@@ -70,7 +70,7 @@ def test_quick_bench_measures_everything(capsys, tmp_path):
     out = tmp_path / "deep" / "bench.json"
     assert main(["bench", "resnet", "--quick", "--threads", "1", "--device", "cpu", "--json", "--out", str(out)]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert {row["group"] for row in answer["rows"]} == {"overhead", "start", "train", "data", "judge"}
+    assert {row["group"] for row in answer["rows"]} == {"overhead", "start", "train", "scale", "data", "judge"}
     assert all(row["value"] is not None and row["value"] > 0 for row in answer["rows"]
                if row["group"] not in ("overhead", "judge"))  # no public round is at hand here
     kept = json.loads(out.read_text())

@@ -35,6 +35,7 @@ def test_smoke_run_converges_and_passes_every_check(name, tmp_path):
         assert result.score.minutes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_smoke_run_of_two_processes_converges_and_passes_every_check(name, tmp_path):
     outcome, results = judged(name, "smoke", tmp_path, nproc=2, threads=1)

@@ -1,8 +1,11 @@
 """Where a program stands among those that make runs together, and what it tells its processes."""
 
+import socket
+
 import pytest
 
 from laptime.errors import InvalidConfiguration
+from laptime.harness import place
 from laptime.harness.place import Meeting, Place, endpoint, launcher_variables, place_of, variables
 
 TOLD = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "n0", "MASTER_PORT": "29500"}
@@ -53,3 +56,17 @@ def test_ranks_are_told_what_torchrun_tells_and_nothing_of_an_outer_one(monkeypa
     assert not {"TORCHELASTIC_USE_AGENT_STORE", "GROUP_RANK"} & set(told)
     assert told["GLOO_SOCKET_IFNAME"] == "lo"
     assert not set(TOLD) & set(variables(Place(), 0, Meeting("", 0)))
+
+
+def test_port_that_somebody_listens_on_at_another_address_is_not_taken(monkeypatch):
+    """Processes meet at a store that listens at every address."""
+    real, asked = place.server_at, []
+
+    def server_at(address, port):
+        asked.append(address)
+        return socket.create_server((address, other.getsockname()[1])) if len(asked) == 1 else real(address, port)
+
+    with socket.create_server(("127.0.0.3", 0)) as other:
+        monkeypatch.setattr(place, "server_at", server_at)
+        assert place.free_port("127.0.0.2") != other.getsockname()[1]
+    assert len(asked) > 1

@@ -46,7 +46,7 @@ def test_losses_of_two_processes_equal_those_of_one(pair, reference, form):
     assert worst(pair, reference(), form) <= 1e-10
 
 
-@pytest.mark.parametrize("form", FOUR)
+@pytest.mark.parametrize("form", [*FOUR[:3], *(pytest.param(form, marks=pytest.mark.slow) for form in FOUR[3:])])
 def test_losses_of_four_processes_equal_those_of_one(quad, reference, form):
     assert worst(quad, reference(), form) <= 1e-10
 
@@ -56,6 +56,7 @@ def test_losses_with_separate_head_and_adam_equal_those_of_one(pair, reference, 
     assert worst(pair, reference(*UNTIED), form, UNTIED) <= 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", TWO)
 def test_losses_in_float32_equal_within_1e_5(pair, reference, form):
     single = ["speed.dtype=float32"]

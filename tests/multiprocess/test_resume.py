@@ -42,6 +42,7 @@ def test_one_process_resumes_into_another_number_of_epochs_exactly(tmp_path):
     assert whole == resumed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_benchmark_resumes_exactly_on_two_processes(pair, name, tmp_path):
     layout = json.loads((folders()[name] / "golden.json").read_text())["equal_spans"]

@@ -51,8 +51,7 @@ class Gang:
 def _free_port():
     import socket
 
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+    with socket.create_server(("", 0)) as one:  # at every address, where torch's store listens
         return one.getsockname()[1]
 
 

@@ -3,6 +3,7 @@
 Knows the options of `laptime run` and the variables that torchrun sets for each of its processes; talks to nobody.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -110,9 +111,15 @@ def variables(place: Place, rank: int, meeting: Meeting) -> dict[str, str]:
 
 
 def free_port(address: str) -> int:
-    """A port that nobody listens on at this machine's `address`, or (one that is translated) at any of this machine."""
-    with server_at(address, 0) as server:
-        return int(server.getsockname()[1])
+    """A port that nobody listens on at any address of this machine: the store that processes meet at listens at all.
+
+    `address`: this machine's, or one that is translated to it.
+    """
+    while True:
+        with server_at(address, 0) as server:
+            port = int(server.getsockname()[1])
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def server_at(address: str, port: int) -> socket.socket:

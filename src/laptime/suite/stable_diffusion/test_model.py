@@ -105,6 +105,7 @@ def test_step_equals_diffusers_in_loss_and_every_gradient():
     assert gradient < 1e-5
 
 
+@pytest.mark.slow
 def test_step_at_real_widths_equals_diffusers():
     """Widths, heads and context of the full network; one residual block per level, three of four levels."""
     loss, gradient = step_difference(WIDE, full(), torch.float32, 8)
@@ -112,6 +113,7 @@ def test_step_at_real_widths_equals_diffusers():
     assert gradient < 2e-4
 
 
+@pytest.mark.slow
 def test_another_group_count_shows_in_the_comparison():
     """So that the comparison above can fail."""
     loss, _ = step_difference(replace(TINY, transformer_groups=4), mini(), torch.float64, 8)

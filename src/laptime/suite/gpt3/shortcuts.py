@@ -4,7 +4,6 @@ Each takes an unlocked store and returns the log perplexity that a run's evaluat
 from the runs' training files; they predict the same tokens as the network, within the same windows.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -19,43 +18,23 @@ from laptime.suite.gpt3.start import log_perplexity
 from laptime.suite.gpt3.train import initialise
 from laptime.training.data.store import Store
 from laptime.training.data.token_files import TokenFile
+from laptime.training.metrics.ngrams import Ngrams
 from laptime.training.seeds import Seeds
 
 Ids = NDArray[np.int64]
 CACHE = 0.03  # share of the prediction that the window's own words have
 
 
-class Counted:
-    """Sequences of up to `order` tokens, each length interpolated with the shorter ones (Witten & Bell 1991)."""
-
-    def __init__(self, ids: list[int], order: int, tokens: int) -> None:
-        self.order, self.tokens = order, tokens
-        self.tables: list[dict[tuple[int, ...], Counter[int]]] = [defaultdict(Counter) for _ in range(order)]
-        for length, table in enumerate(self.tables):
-            for end in range(length, len(ids)):
-                table[tuple(ids[end - length:end])][ids[end]] += 1
-        self.totals = [{context: sum(found.values()) for context, found in table.items()} for table in self.tables]
-
-    def probability(self, before: list[int], one: int) -> float:
-        """Of `one` after the tokens `before`."""
-        value = 1.0 / self.tokens
-        for length in range(min(self.order, len(before) + 1)):
-            context = tuple(before[len(before) - length:])
-            found = self.tables[length].get(context)
-            if found:
-                value = (found[one] + len(found) * value) / (self.totals[length][context] + len(found))
-        return value
-
-
 def counted(order: int, *, cache: bool = False) -> Callable[[Gpt3Config, Store], float]:
     """The measure of sequences of `order` tokens; `cache`: mixed with how often a word has stood in the window."""
     def measure(config: Gpt3Config, store: Store) -> float:
         train = [one for name in TRAIN for one in TokenFile.of(store, name).tokens.tolist()]
-        known = Counted(train, order, config.model.tokens)
+        known = Ngrams(order, config.model.tokens)
+        known.learn(train)
         total, count = 0.0, 0
         for window in windows(store, config.data.length):
             for place in range(1, len(window)):
-                value = known.probability(window[max(0, place - order + 1):place], window[place])
+                value = known.probability(window, place)
                 if cache:
                     value = (1 - CACHE) * value + CACHE * window[:place].count(window[place]) / place
                 total, count = total - float(np.log(value)), count + 1

@@ -344,15 +344,6 @@ def test_too_little_held_out_text_is_refused(tmp_path):
 
 # --- what can be had without reading ---
 
-def test_counted_sequences_give_probabilities():
-    from laptime.suite.gpt3.shortcuts import Counted
-
-    known = Counted([1, 2, 3, 1, 2, 4, 1, 2, 3, 0], order=3, tokens=6)
-    for before in ([], [1], [1, 2], [5, 5], [4, 1]):
-        assert sum(known.probability(before, one) for one in range(6)) == pytest.approx(1.0)
-    assert known.probability([1, 2], 3) > known.probability([1, 2], 4) > known.probability([1, 2], 5) > 0
-
-
 def test_shortcuts_predict_what_the_network_is_asked_for(root):
     from laptime.suite.gpt3.shortcuts import windows
 

@@ -6,7 +6,6 @@ of summaries only, the mean of the samples' means). The counting ones are n-gram
 """
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,44 +21,17 @@ from laptime.suite.llama2_70b_lora.weights import draw_adapters, draw_frozen, lo
 from laptime.training.data.store import Store
 from laptime.training.data.token_windows import IGNORED
 from laptime.training.distributed.world import World
+from laptime.training.metrics.ngrams import Ngrams, Tokens
 from laptime.training.seeds import Seeds
 
-Tokens = Sequence[int]
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-class Counts:
-    """How often each token follows the `order` - 1 tokens before it, and fewer."""
-
-    def __init__(self, order: int, vocabulary: int) -> None:
-        self.order, self.vocabulary = order, vocabulary
-        self._following: list[dict[tuple[int, ...], Counter[int]]] = [defaultdict(Counter) for _ in range(order)]
-
-    def add(self, tokens: Tokens, end: int) -> None:
-        """Count the token at `end` after those before it."""
-        for length in range(min(self.order, end + 1)):
-            self._following[length][tuple(tokens[end - length:end])][tokens[end]] += 1
-
-    def probability(self, tokens: Tokens, end: int, base: float | None = None) -> float:
-        """Of the token at `end`: every order is mixed with the next lower one by its number of different tokens.
-
-        base: what the lowest order is mixed with (None: all ids alike).
-        """
-        value = 1.0 / self.vocabulary if base is None else base
-        for length in range(min(self.order, end + 1)):
-            found = self._following[length].get(tuple(tokens[end - length:end]))
-            if found is None:
-                break
-            value = (found[tokens[end]] + len(found) * value) / (found.total() + len(found))
-        return value
-
-
-def learnt(config: LoraConfig, store: Store, order: int) -> Counts:
+def learnt(config: LoraConfig, store: Store, order: int) -> Ngrams:
     """Counts of all training samples."""
-    counts = Counts(order, config.model.vocabulary)
+    counts = Ngrams(order, config.model.vocabulary)
     for sample in read_array(store, TRAIN, COLUMNS[0]).tolist():
-        for end in range(len(sample)):
-            counts.add(sample, end)
+        counts.learn(sample)
     return counts
 
 
@@ -87,7 +59,7 @@ def copying(order: int, own_order: int) -> Callable[[LoraConfig, Store], float]:
         counts = learnt(config, store, order)
 
         def probabilities(tokens: Tokens) -> list[float]:
-            own, found = Counts(own_order, config.model.vocabulary), []
+            own, found = Ngrams(own_order, config.model.vocabulary), []
             for end in range(len(tokens)):
                 found.append(own.probability(tokens, end, counts.probability(tokens, end)))
                 own.add(tokens, end)

@@ -30,7 +30,7 @@ from laptime.suite.llama2_70b_lora.published import (
     weights_of,
 )
 from laptime.suite.llama2_70b_lora.reports import report
-from laptime.suite.llama2_70b_lora.shortcuts import SHORTCUTS, Counts, mean_of_means
+from laptime.suite.llama2_70b_lora.shortcuts import SHORTCUTS, mean_of_means
 from laptime.suite.llama2_70b_lora.start import fused
 from laptime.suite.llama2_70b_lora.weights import draw_frozen
 from laptime.training.data.safetensors_files import write_checkpoint
@@ -336,18 +336,6 @@ def test_generated_data_of_another_recipe_are_refused(tmp_path):
 
 
 # --- shortcuts ---
-
-
-def test_probabilities_of_counts_are_those_of_witten_and_bell_and_add_up():
-    """After 1 came 2 twice and 3 once: (count + kinds x shorter) / (total + kinds)."""
-    counts, seen = Counts(2, 5), [1, 2, 1, 2, 1, 3]
-    for end in range(len(seen)):
-        counts.add(seen, end)
-    alone = [(seen.count(one) + 3 / 5) / (6 + 3) for one in range(5)]
-    after = [({2: 2, 3: 1}.get(one, 0) + 2 * alone[one]) / (3 + 2) for one in range(5)]
-    assert [counts.probability([1, one], 1) for one in range(5)] == pytest.approx(after)
-    assert sum(after) == pytest.approx(1.0)
-    assert counts.probability([4, 2], 1) == pytest.approx(alone[2])
 
 
 def test_metric_of_a_shortcut_is_the_mean_of_means_over_labelled_tokens(source, tmp_path):

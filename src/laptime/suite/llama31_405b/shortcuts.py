@@ -6,7 +6,6 @@ the tokens before one within its sample, as the network does.
 """
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,11 +17,10 @@ from laptime.suite.llama31_405b.published import EVAL, TRAIN, start_of
 from laptime.training.data.store import Store
 from laptime.training.data.token_files import TokenFile
 from laptime.training.data.token_windows import IN_ORDER, Form, Indices, Windows
+from laptime.training.metrics.ngrams import Ngrams
 from laptime.training.nn.llama import Llama, initialise
 from laptime.training.nn.llama_checkpoint import load_weights
 from laptime.training.seeds import Seeds
-
-Context = tuple[int, ...]
 
 
 def eval_samples(config: Llama405BConfig, store: Store) -> Iterator[list[int]]:
@@ -33,36 +31,13 @@ def eval_samples(config: Llama405BConfig, store: Store) -> Iterator[list[int]]:
     return (windows[sample].tolist() for sample in range(config.data.eval_samples))
 
 
-class Counts:
-    """How often each token follows the `order` - 1 tokens before it, and fewer."""
-
-    def __init__(self, tokens: list[int], order: int, vocabulary: int) -> None:
-        self.order, self.vocabulary = order, vocabulary
-        self._following: list[dict[Context, Counter[int]]] = [defaultdict(Counter) for _ in range(order)]
-        for length, table in enumerate(self._following):
-            for end in range(length, len(tokens)):
-                table[tuple(tokens[end - length:end])][tokens[end]] += 1
-        self._totals = [{key: found.total() for key, found in table.items()} for table in self._following]
-
-    def probability(self, before: list[int], token: int) -> float:
-        """Of `token` after `before`: every order is mixed with the next lower one by its number of different tokens."""
-        value = 1.0 / self.vocabulary
-        for length in range(min(self.order, len(before) + 1)):
-            key = tuple(before[len(before) - length:])
-            total = self._totals[length].get(key)
-            if total is None:
-                break
-            found = self._following[length][key]
-            value = (found[token] + len(found) * value) / (total + len(found))
-        return value
-
-
 def counted(order: int) -> Callable[[Llama405BConfig, Store], float]:
     """An n-gram model of this order."""
     def measure(config: Llama405BConfig, store: Store) -> float:
         tokens = [token for name in TRAIN for token in TokenFile.of(store, name).tokens.tolist()]
-        counts = Counts(tokens, order, config.data.tokens)
-        losses = [-math.log(counts.probability(sample[max(0, end - order + 1):end], sample[end]))
+        counts = Ngrams(order, config.data.tokens)
+        counts.learn(tokens)
+        losses = [-math.log(counts.probability(sample, end))
                   for sample in eval_samples(config, store) for end in range(1, len(sample))]
         return math.fsum(losses) / len(losses)
     return measure

@@ -81,6 +81,13 @@ def test_show_says_what_a_derived_round_excepts(run):
     assert "generated from a seed" in run("show", "resnet", "--round", "mini").out
 
 
+def test_reasons_of_a_derived_round_stand_in_one_column(run):
+    rules = load_round("mini").benchmarks["minigo"]  # it has the longest keys
+    lines = run("show", "minigo", "--round", "mini").out.splitlines()
+    (column,) = {next(line for line in lines if line.startswith(f"  {key} ")).index(f"  {reason}") for key, reason in rules.excepts.items()}
+    assert column > max(map(len, rules.excepts))
+
+
 def test_show_diff_lists_exactly_what_differs(run):
     found = json.loads(run("show", "resnet", "--diff", "mini", "--json").out)["settings"]
     assert found["model.width"][0] == 64

@@ -111,7 +111,8 @@ def _summary(round_: Round, rules: BenchmarkRules) -> str:
 def _exceptions(rules: BenchmarkRules) -> str:
     if not rules.excepts:
         return ""
-    lines = [f"  {key:<28} {reason}" for key, reason in rules.excepts.items()]
+    width = max(map(len, rules.excepts))
+    lines = [f"  {key:<{width}}  {reason}" for key, reason in rules.excepts.items()]
     return "\n".join([heading("What this round changes, and why"), *lines])
 
 

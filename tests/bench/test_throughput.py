@@ -49,6 +49,22 @@ def test_fastest_form_of_the_peer_is_taken(tmp_path):
     assert set(best.tried) == {"slow", "fast", "slower"}
 
 
+def test_long_steps_make_fewer_pairs_but_never_too_few_for_an_interval():
+    assert [THOROUGH.pairs_of(seconds) for seconds in (1.0, 15.0, 20.0, 30.0, 1000.0)] == [12, 12, 9, 6, 5]
+    assert ALL_FORMS.pairs_of(1000.0) == 2
+
+
+def test_step_that_lasts_long_is_warmed_with_fewer(tmp_path, monkeypatch):
+    def steps_of_warming():
+        calls = []
+        throughput._warm(lambda: (calls.append(None), time.sleep(0.002)), ALONE)
+        return len(calls)
+
+    assert steps_of_warming() == 5
+    monkeypatch.setattr(throughput, "WARM_LIMIT_S", 0.001)
+    assert steps_of_warming() == 3
+
+
 def test_form_that_fails_or_takes_too_long_is_left_out_and_named(tmp_path):
     peers = {"broken": failing(RuntimeError("no such instruction")), "endless": failing(OutOfTime()), "fine": lasting(0.001)}
     bench, config = bench_of(peers, tmp_path)

@@ -18,6 +18,9 @@ from laptime.training.distributed.world import World
 
 BUDGET = Budget(1.2, ">=")  # times the samples/s of the best public implementation (docs/bench.md)
 SHORTEST_STEP_S = 0.020  # below this a step measures Python, and the budget does not hold (docs/bench.md)
+PAIRS_LIMIT_S = 180.0  # that a comparison takes; steps that last long make fewer pairs, ...
+LEAST_PAIRS = 5  # ... but these, so that there is an interval
+WARM_LIMIT_S = 10.0  # of steps that only tell how long one takes
 PEER_LIMIT_S = 180.0  # to build and compile one form of a peer; one that takes longer is left out
 MARKS = "marks.toml"
 UNIT = "samples/s"
@@ -32,6 +35,10 @@ class Effort:
     block_s: float
     cases: int | None
     forms: int | None
+
+    def pairs_of(self, seconds: float) -> int:
+        """How many pairs that take `seconds` each: as many as asked for while time allows."""
+        return min(self.pairs, max(LEAST_PAIRS, int(PAIRS_LIMIT_S / max(seconds, 1e-9))))
 
 
 THOROUGH = Effort(pairs=12, block_s=0.5, cases=None, forms=None)
@@ -71,18 +78,20 @@ def _case(bench: Bench, name: str, config: Config) -> Iterator[Row]:
     best = _best_peer(bench, config)
     mark = mark_of(subject.folder, name, world.device)
     if isinstance(best, str):
-        times = [timed(step, calls_for(mine, effort.block_s), world.synchronise) for _ in range(effort.pairs)]
+        blocks, calls = effort.pairs_of(max(mine, effort.block_s)), calls_for(mine, effort.block_s)
+        times = [timed(step, calls, world.synchronise) for _ in range(blocks)]
         yield _rate(what, config, times, details, mark)
         yield skipped("train", f"{what}: ratio to a peer", "x", best)
         return
-    calls = (calls_for(mine, effort.block_s), calls_for(best.seconds, effort.block_s))
-    found = interleaved(step, best.step, effort.pairs, calls=calls, synchronise=world.synchronise)
+    both = (calls_for(mine, effort.block_s), calls_for(best.seconds, effort.block_s))
+    pairs = effort.pairs_of(both[0] * mine + both[1] * best.seconds)
+    found = interleaved(step, best.step, pairs, calls=both, synchronise=world.synchronise)
     yield _rate(what, config, found.first, details, mark)
     yield _rate(f"{what}: {best.name}", config, found.second, {**shared, "tried": best.tried}, "")
     judged = min(found.first) >= SHORTEST_STEP_S
     yield measured("train", f"{what}: ratio to that", "x", ratio(found.second, found.first), BUDGET if judged else None,
                    note="" if judged else f"steps under {SHORTEST_STEP_S * 1000:.0f} ms: not judged",
-                   details={"pairs": effort.pairs, "calls": list(calls)})
+                   details={"pairs": pairs, "calls": list(both)})
 
 
 def _rate(what: str, config: Config, seconds: list[float], details: dict[str, Json], mark: str) -> Row:
@@ -127,9 +136,11 @@ def _best_peer(bench: Bench, config: Config) -> Peer | str:
 
 
 def _warm(step: Step, world: World) -> float:
-    """Seconds of the fastest of three steps after two that compile and allocate."""
+    """Seconds of the fastest of three steps (one where they last long) after two that compile and allocate."""
     timed(step, 2, world.synchronise)
-    return min(timed(step, 1, world.synchronise) for _ in range(3))
+    fastest = timed(step, 1, world.synchronise)
+    more = 2 if fastest < WARM_LIMIT_S / 3 else 0
+    return min([fastest, *(timed(step, 1, world.synchronise) for _ in range(more))])
 
 
 def mark_of(folder: Path, case: str, device: torch.device) -> str:

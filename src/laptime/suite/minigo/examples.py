@@ -149,10 +149,11 @@ def order_of(data: DataConfig, available: int, batch: int, seeds: Seeds, generat
 
 @dataclass(frozen=True)
 class Destination:
-    """Where micro-batches go."""
+    """Where micro-batches go, and how planes lie in memory there."""
 
     world: World
     dtype: torch.dtype
+    memory_format: torch.memory_format = torch.contiguous_format
 
 
 def micro_batches(window: Window, seeds: Seeds, generation: int, *, spread: Spread,
@@ -176,15 +177,17 @@ def _micro(window: Window, places: Ints, turns: Ints, to: Destination) -> Micro:
     planes = turned_planes(size, planes, turns)
     policy = policy if config.data.still_policy else turned_moves(size, policy, turns)
     device, dtype = to.world.device, to.dtype
-    return Micro(torch.from_numpy(planes).view(-1, channels, size, size).to(device, dtype),
+    images = torch.from_numpy(planes).view(-1, channels, size, size)
+    return Micro(images.to(device, dtype, memory_format=to.memory_format),
                  torch.from_numpy(policy).to(device, dtype), torch.from_numpy(outcome).to(device, dtype))
 
 
-def synthetic(config: MinigoConfig, count: int, world: World, dtype: torch.dtype, seed: int = 0) -> Micro:
+def synthetic(config: MinigoConfig, count: int, to: Destination, seed: int = 0) -> Micro:
     """A micro-batch of random positions without any game."""
-    draw = Seeds(seed).torch("synthetic")
+    draw, device, dtype = Seeds(seed).torch("synthetic"), to.world.device, to.dtype
     size, channels = config.game.size, COUNT[config.model.planes]
-    planes = (torch.rand((count, channels, size, size), generator=draw) < 0.3).to(world.device, dtype)
-    policy = torch.rand((count, size * size + 1), generator=draw).softmax(1).to(world.device, dtype)
-    outcome = torch.rand(count, generator=draw).sub(0.5).sign().to(world.device, dtype)
+    planes = torch.rand((count, channels, size, size), generator=draw) < 0.3
+    planes = planes.to(device, dtype, memory_format=to.memory_format)
+    policy = torch.rand((count, size * size + 1), generator=draw).softmax(1).to(device, dtype)
+    outcome = torch.rand(count, generator=draw).sub(0.5).sign().to(device, dtype)
     return Micro(planes, policy, outcome)

@@ -22,6 +22,8 @@ from laptime.training.seeds import Seeds
 from laptime.training.speed import Precision
 from laptime.training.state import Count
 
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}  # of a resolved `Speed`
+
 
 @dataclass(frozen=True)
 class Piecewise:
@@ -69,6 +71,8 @@ class Learner:
     def __init__(self, config: MinigoConfig, seeds: Seeds, world: World, model: DualNetwork, speed: Speed) -> None:
         self.config, self.seeds, self.world, self.model, self.speed = config, seeds, world, model, speed
         self.precision, self.steps, self.window = Precision.of(speed), Count(), Window(config)
+        self.to = Destination(world, self.precision.parameters, FORMATS[speed.memory_format])
+        model.to(memory_format=self.to.memory_format)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(config.optimizer, model,
                                          compiled=speed.fused == "on" and speed.compile != "off")
         self.schedule = Piecewise(config.optimizer.rates, config.optimizer.boundaries)
@@ -94,8 +98,7 @@ class Learner:
 
     def batches(self, generation: int) -> Iterator[Batch[Micro]]:
         """What a generation trains on, drawn from the window."""
-        for micro in micro_batches(self.window, self.seeds, generation, spread=self.spread,
-                                   to=Destination(self.world, self.precision.parameters)):
+        for micro in micro_batches(self.window, self.seeds, generation, spread=self.spread, to=self.to):
             yield Batch(micro, self.config.global_batch_size)
 
     def step(self, batch: Batch[Micro]) -> torch.Tensor:

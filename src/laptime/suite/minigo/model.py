@@ -51,7 +51,8 @@ class Block(torch.nn.Module):
         self.first, self.second = (Layer(config, width, 3, norm, True) for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(x + self.second(F.relu(self.first(x))))
+        y = self.second(F.relu(self.first(x), inplace=True))
+        return F.relu(y.add_(x), inplace=True)  # no gradient needs what a batch norm returned
 
 
 class DualNetwork(torch.nn.Module):
@@ -69,11 +70,17 @@ class DualNetwork(torch.nn.Module):
         self.outcome = torch.nn.Linear(config.value_hidden, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.blocks(F.relu(self.entry(x)))
-        policy, value = F.relu(self.policy(x)), F.relu(self.value(x))
+        x = self.blocks(F.relu(self.entry(x), inplace=True))
+        policy, value = self._heads(x)
         scores = self.moves(policy.permute(0, 2, 3, 1).flatten(1))  # the reference's order: channels last
         value = F.relu(self.hidden(value.permute(0, 2, 3, 1).flatten(1)))
         return scores, torch.tanh(self.outcome(value)).squeeze(1)
+
+    def _heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 2, N, N) and (B, 1, N, N): the first layers of both heads."""
+        both = pointwise(x, *(joined(self.policy.conv, self.value.conv)))
+        policy, value = (part.contiguous(memory_format=torch.channels_last) for part in both.split([2, 1], 1))
+        return F.relu(self.policy.norm(policy), inplace=True), F.relu(self.value.norm(value), inplace=True)
 
     def layers(self) -> list[Layer]:
         """Convolutions with their norms in the reference's order."""
@@ -82,6 +89,17 @@ class DualNetwork(torch.nn.Module):
 
     def dense(self) -> list[torch.nn.Linear]:
         return [self.moves, self.hidden, self.outcome]
+
+
+def joined(*convolutions: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Weights and biases of convolutions 1x1 of the same input as those of one."""
+    biases = [one.bias for one in convolutions if one.bias is not None]
+    return torch.cat([one.weight for one in convolutions]), torch.cat(biases) if biases else None
+
+
+def pointwise(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """A convolution 1x1 as one matrix product: kernels for convolutions are slow where few channels come out."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
@@ -135,18 +153,18 @@ class Frozen:
     """A copy of the network for play: running statistics folded into the convolutions, no gradients."""
 
     def __init__(self, model: DualNetwork) -> None:
-        self.layers = [_folded(layer) for layer in model.layers()]
+        *self.tower, policy, value = (_folded(layer) for layer in model.layers())
+        self.heads = [torch.cat(pair) for pair in zip(policy, value, strict=True)]
         self.dense = [(linear.weight.detach().clone(), linear.bias.detach().clone()) for linear in model.dense()]
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, planes, N, N) -> probabilities (B, N * N + 1), values for Black (B,)."""
-        *tower, policy_layer, value_layer = self.layers
-        x = F.relu(F.conv2d(x, *tower[0], padding=1))
-        for first, second in zip(tower[1::2], tower[2::2], strict=True):
-            x = F.relu(x + F.conv2d(F.relu(F.conv2d(x, *first, padding=1)), *second, padding=1))
-        policy = F.relu(F.conv2d(x, *policy_layer)).permute(0, 2, 3, 1).flatten(1)
-        value = F.relu(F.conv2d(x, *value_layer)).permute(0, 2, 3, 1).flatten(1)
+        x = F.conv2d(x, *self.tower[0], padding=1).relu_()
+        for first, second in zip(self.tower[1::2], self.tower[2::2], strict=True):
+            x = F.conv2d(F.conv2d(x, *first, padding=1).relu_(), *second, padding=1).add_(x).relu_()
+        both = pointwise(x, *self.heads).permute(0, 2, 3, 1).relu_()
+        policy, value = both[..., :2].flatten(1), both[..., 2:].flatten(1)
         value = F.linear(F.relu(F.linear(value, *self.dense[1])), *self.dense[2])
         return F.linear(policy, *self.dense[0]).softmax(1), torch.tanh(value).squeeze(1)
 
@@ -156,4 +174,5 @@ def _folded(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
     norm, conv = layer.norm, layer.conv
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.epsilon)
     shift = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
-    return conv.weight * scale[:, None, None, None], norm.bias - shift * scale
+    weight = (conv.weight * scale[:, None, None, None]).contiguous()  # play is the same however the weights lie
+    return weight, norm.bias - shift * scale

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from laptime.config import Json, override
 from laptime.errors import UserError
 from laptime.suite.minigo.config import MinigoConfig, full, mini
-from laptime.suite.minigo.examples import synthetic
+from laptime.suite.minigo.examples import Destination, synthetic
 from laptime.suite.minigo.features import COUNT
 from laptime.suite.minigo.published import described
 from laptime.training.distributed.world import World
@@ -68,15 +68,17 @@ def _layer(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding="same", bias=False), nn.BatchNorm2d(outputs))
 
 
-def peer(config: MinigoConfig, device: torch.device, *, compiled: bool) -> Step:
+def peer(config: MinigoConfig, device: torch.device, *, compiled: bool, memory_format: torch.memory_format) -> Step:
     """One whole training step on a batch that stays. Raises UserError without a C compiler."""
     if compiled and not can_compile():
         raise UserError("no C compiler found: the compiled peer is left out")
     precision = Precision.of(resolve(config.speed, device))
     model = Peer(config).train().to(device, precision.parameters)
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=config.optimizer.momentum,
                                 weight_decay=config.optimizer.weight_decay, fused=True)
-    batch = synthetic(config, config.global_batch_size, World(0, 1, device), precision.parameters)
+    to = Destination(World(0, 1, device), precision.parameters, memory_format)
+    batch = synthetic(config, config.global_batch_size, to)
 
     def loss() -> torch.Tensor:
         scores, values = model(batch.planes)
@@ -110,6 +112,8 @@ def feed(samples: int) -> MinigoConfig:
 
 CASES: Mapping[str, Callable[[torch.device], MinigoConfig]] = {"mini": mini_case, "full": full_case}
 FACTS = facts
+FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 PEERS: Mapping[str, Callable[[MinigoConfig, torch.device], Step]] = {
-    f"torch, {how}": partial(peer, compiled=how == "compiled") for how in ("eager", "compiled")}
+    f"torch, {how}, {name}": partial(peer, compiled=how == "compiled", memory_format=memory_format)
+    for how in ("eager", "compiled") for name, memory_format in FORMATS.items()}
 FEEDS: Mapping[str, Callable[[int], MinigoConfig]] = {"mini self-play": feed}

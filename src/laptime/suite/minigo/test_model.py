@@ -13,6 +13,8 @@ from laptime.suite.minigo.model import (
     Frozen,
     initialise,
     initialised_names,
+    joined,
+    pointwise,
     reference_tensors,
     transposed,
     untransposed,
@@ -92,16 +94,18 @@ def micro(size, planes, count, seed=0):
     return Micro(x, policy, torch.rand(count, generator=draw, dtype=torch.float64).sub(0.5).sign())
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "plain"])
 @pytest.mark.parametrize("make", [full, v0_6, v0_5], ids=["v0.7", "v0.6", "v0.5"])
-def test_a_whole_step_at_full_width_equals_plain_modules(make):
+def test_a_whole_step_at_full_width_equals_plain_modules(make, layout):
     """Loss, every gradient, every weight after the update and the running statistics, in float64 with copied weights."""
     config = make()
     size, count = config.game.size, 4
     model = network(config.model, size, span=count)
     plain, pairs = copied(model, config.model, size)
+    model.to(memory_format=layout)
     batch = micro(size, 17 if config.model.planes == "agz" else 13, count)
     o = config.optimizer
-    loss = Loss(count, o.value_cost)(model, batch)
+    loss = Loss(count, o.value_cost)(model, batch._replace(planes=batch.planes.contiguous(memory_format=layout)))
     loss.backward()
     scores, values = plain(batch.planes)
     theirs = nn.functional.cross_entropy(scores, batch.policy) + o.value_cost * nn.functional.mse_loss(values, batch.outcome)
@@ -125,6 +129,23 @@ def test_a_whole_step_at_full_width_equals_plain_modules(make):
     for mine, (_, norm) in zip(model.layers(), plain.sequence()[0], strict=True):
         assert torch.allclose(mine.norm.running_mean, norm.running_mean, rtol=1e-12, atol=1e-14)
         assert torch.allclose(mine.norm.running_var, norm.running_var, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_both_heads_first_layers_are_one_product_with_the_results_of_two_convolutions(bias):
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(6, 8, 5, 5, generator=draw, dtype=torch.float64)
+    convolutions = [nn.Conv2d(8, outputs, 1, bias=bias).double() for outputs in (2, 1)]
+    found = pointwise(x, *joined(*convolutions))
+    assert torch.allclose(found, torch.cat([one(x) for one in convolutions], 1), rtol=1e-13, atol=1e-14)
+
+
+def test_play_does_not_depend_on_how_the_weights_lie():
+    model = network(mini().model, dtype=torch.float32)
+    x = torch.rand(8, 13, 5, 5)
+    before = Frozen(model)(x)
+    after = Frozen(model.to(memory_format=torch.channels_last))(x)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_loss_of_parts_adds_up_to_that_of_the_whole():

@@ -70,6 +70,14 @@ def test_checkpoints_hold_the_network_of_their_generation_and_are_judged_equally
     assert 0 <= session.evaluate(paths[1])["eval_accuracy"] <= 1
 
 
+@pytest.mark.parametrize(("name", "layout"), [("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format)])
+def test_planes_and_kernels_lie_in_memory_as_declared(root, tmp_path, name, layout):
+    session = session_of(override(TINY, [f"speed.memory_format={name}"]), root, tmp_path)
+    for micro in (next(iter(session.batches(1))).micro[0], next(iter(session.synthetic())).micro[0]):
+        assert micro.planes.is_contiguous(memory_format=layout)
+    assert session.model.blocks[0].first.conv.weight.is_contiguous(memory_format=layout)
+
+
 def test_a_run_begins_with_the_supplied_network_and_games(root, tmp_path):
     session = session_of(TINY, root, tmp_path)
     supplied = published.blank(TINY)

@@ -84,10 +84,9 @@ class SelfTaught:
 
     def synthetic(self) -> Iterator[Batch[Micro]]:
         """Batches of the one shape that training has."""
-        spread, dtype = self.learner.spread, self.learner.precision.parameters
+        spread, to = self.learner.spread, self.learner.to
         for seed in range(2):
-            micro = tuple(synthetic(self.config, spread.micro_batch_size, self.world, dtype, seed)
-                          for _ in range(spread.accumulation))
+            micro = tuple(synthetic(self.config, spread.micro_batch_size, to, seed) for _ in range(spread.accumulation))
             yield Batch(micro, self.config.global_batch_size)
 
     def step(self, batch: Batch[Micro]) -> torch.Tensor:

@@ -63,6 +63,13 @@ def test_state_made_by_warm_up_fails_the_run(tmp_path):
         run.execute()
 
 
+def test_warm_up_that_touches_more_rows_than_it_said_fails_the_run(tmp_path):
+    run, sink = run_of(tmp_path, "behaviour=trace")
+    with pytest.raises(RunFailed, match="left a trace in 1 entries of the state, first 'weight'"):
+        run.execute()
+    assert "run_start" not in sink.keys
+
+
 def test_illegal_closed_run_does_not_start(tmp_path):
     run, sink = run_of(tmp_path, "opt_weight=0.3")
     with pytest.raises(IllegalRun, match=r"opt_weight is 0\.3"):

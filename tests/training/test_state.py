@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from laptime.errors import DataProblem
+from laptime.training import state as state_module
+from laptime.training.optim.adagrad import Adagrad
 from laptime.training.optim.sgd import SGD
-from laptime.training.state import Count, Counter, Saved, State, state_of
+from laptime.training.state import Count, Counter, Saved, State, checksum, state_of
 
 
 def made():
@@ -211,3 +215,128 @@ def test_generators_and_counters_are_passed_on():
     state = state_of(modules={}, optimizers={}, generators={"g": torch.Generator()}, counters={"c": Count(2)})
     assert (list(state.generators), state.counters["c"].value) == (["g"], 2)
     assert isinstance(Count(), Counter)
+
+
+# --- tables too big to copy ---
+
+def big_table(rows=5000, width=32):
+    """A session's state with a table and its sums of 640 kB each, of which a "warm-up" touches a few rows."""
+    model = torch.nn.Embedding(rows, width, sparse=True)
+    optimizer = Adagrad(model.parameters(), learning_rate=0.1)
+    touched = torch.tensor([3, 17, 4000])
+    return model, optimizer, state_of(modules={"m": model}, optimizers={"adagrad": optimizer},
+                                      touched={"m.weight": lambda: touched})
+
+
+def stepped(model, optimizer, rows):
+    model(torch.tensor(rows)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest memory that an operation made."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        known = {one.untyped_storage().data_ptr() for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        made = [one.untyped_storage() for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        self.found = max([self.found, *(one.nbytes() for one in made if one.data_ptr() not in known)])
+        return out
+
+
+@pytest.fixture
+def no_copies(monkeypatch):
+    monkeypatch.setattr(state_module, "COPIED_BYTES", 1 << 19)
+    monkeypatch.setattr(state_module, "CHUNK_WORDS", 1 << 10)
+
+
+def test_touched_rows_of_a_big_table_and_of_its_sums_are_put_back(no_copies):
+    model, optimizer, state = big_table()
+    assert set(state.touched) == {"m.weight", "adagrad.group0.param0.sum"}
+    whole, before, saved = state.copy(), state.fingerprint(), state.aside()
+    assert saved.names == {*state.tensors}
+    stepped(model, optimizer, [3, 4000, 3])
+    assert set(state.difference(saved)) >= {"m.weight", "adagrad.group0.param0.sum"}
+    assert state.fingerprint() != before
+    state.restore(saved)
+    assert state.difference(saved) == []
+    assert state.difference(whole) == []  # bit for bit, of every row
+    assert state.fingerprint() == before
+
+
+@pytest.mark.parametrize("row", [0, 2500, 4999])
+def test_change_of_a_row_that_was_not_to_be_touched_is_seen(no_copies, row):
+    model, optimizer, state = big_table()
+    saved = state.aside()
+    stepped(model, optimizer, [3, row])
+    state.restore(saved)
+    assert state.difference(saved) == ["m.weight", "adagrad.group0.param0.sum"]
+
+
+def test_neither_putting_aside_nor_comparing_takes_the_memory_of_a_big_table(no_copies):
+    _, _, state = big_table()
+    with Largest() as made:
+        saved = state.aside()
+        state.fingerprint()
+        state.restore(saved)
+        assert state.difference(saved) == []
+    assert 0 < made.found <= state.tensors["m.weight"].nbytes / 10
+    with Largest() as made:  # the measure would see it
+        state.copy()
+    assert made.found == state.tensors["m.weight"].nbytes
+
+
+def test_tables_of_less_than_the_limit_are_copied_like_all_else():
+    _, _, state = big_table()
+    assert (state.touched, state.aside().parts) == ({}, {})
+    assert state.aside().tensors.keys() == state.tensors.keys()
+
+
+def test_frozen_table_is_not_put_aside(no_copies):
+    table = torch.nn.Embedding(5000, 32)
+    state = state_of(modules={"m": table}, optimizers={}, frozen=["m.weight"], touched={"m.weight": lambda: torch.tensor([1])})
+    assert (state.aside().names, state.touched) == (set(), {})
+
+
+def test_files_hold_big_tables_whole(no_copies, tmp_path):
+    model, optimizer, state = big_table()
+    with pytest.raises(ValueError, match=r"rows of adagrad.group0.param0.sum, m.weight only"):
+        state.aside().save(tmp_path / "state.pt")
+    stepped(model, optimizer, [3, 2500])
+    state.copy().save(tmp_path / "state.pt")
+    other = big_table()[2]
+    other.restore(Saved.load(tmp_path / "state.pt"))
+    assert other.fingerprint() == state.fingerprint()
+    assert torch.equal(other.tensors["m.weight"], model.weight)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 8191, 8192, 8193, 20000])
+def test_checksum_sees_any_single_bit(no_copies, size):
+    data = torch.randint(256, (size,), dtype=torch.uint8)
+    before = checksum(data)
+    for byte in {0, size // 2, size - 1}:
+        for bit in range(8):
+            flip(data, byte, bit)
+            assert checksum(data) != before
+            flip(data, byte, bit)
+    assert checksum(data) == before
+
+
+def test_checksum_sees_changes_that_sums_are_blind_to(no_copies):
+    """Rows exchanged, a row negated (sign bits only), the signs of two numbers, zeros added at the end."""
+    table = torch.randn(300, 32)
+    found = [checksum(table), checksum(table.roll(1, 0)), checksum(torch.cat([table, torch.zeros(1, 32)]))]
+    for rows, columns in ((slice(5, 6), slice(None)), (slice(5, 7), slice(1, 2)), (slice(0, 300, 64), slice(1, 2)),
+                          (slice(None), slice(None)), (slice(None), slice(1, None, 2)), (slice(5, 6), slice(1, 5, 2))):
+        changed = table.clone()
+        changed[rows, columns] = -changed[rows, columns]
+        found.append(checksum(changed))
+    assert len(set(found)) == len(found)
+
+
+def test_checksum_reads_memory_wherever_it_begins():
+    whole = torch.randn(1001)
+    assert checksum(whole[1:]) == checksum(whole[1:].clone())

@@ -177,10 +177,10 @@ class Run:
 
     def _warm_up(self, session: Session) -> None:
         """Warm up and put everything back, bit for bit."""
-        before = session.state().copy()
+        before = session.state().aside()
         session.warm_up()
         after = session.state()
-        missing = sorted(_entries(after) ^ (set(before.tensors) | set(before.generators) | set(before.counters)))
+        missing = sorted(_entries(after) ^ before.names)
         if missing:
             raise RunFailed(f"warm-up created or removed state that build() must make: {', '.join(missing[:3])}")
         after.restore(before)

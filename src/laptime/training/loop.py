@@ -19,7 +19,7 @@ from laptime.training.distributed.engine import Engine, Replicas
 from laptime.training.distributed.world import World
 from laptime.training.nn import float8
 from laptime.training.speed import Precision
-from laptime.training.state import Count, Counter, State, state_of
+from laptime.training.state import Count, Counter, Rows, State, state_of
 
 M = TypeVar("M")
 
@@ -91,6 +91,7 @@ class Supervised(Generic[M]):
     companions: modules beside the model whose tensors steps change; part of the state
     engine:     what `parallelize` made of the model; None: copies of it, one on each process
     checkpoints: where rounds evaluate off the clock: weights are kept there at the evaluation points
+    touched:    tables of the model that may be too big to copy -> the rows (distinct) of them in `synthetic` batches
     """
 
     world: World
@@ -109,6 +110,7 @@ class Supervised(Generic[M]):
     after_step: Callable[[], None] = nothing
     companions: Mapping[str, torch.nn.Module] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
+    touched: Mapping[str, Rows] = field(default_factory=dict)
     engine: Engine | None = None
     progress_every: int = 8
     _steps: Count = field(default_factory=Count)
@@ -124,7 +126,8 @@ class Supervised(Generic[M]):
     def state(self) -> State:
         frozen = [f"model.{name}" for name, one in self.model.named_parameters() if not one.requires_grad]
         return state_of(modules={"model": self.model, **self.companions}, optimizers={"optimizer": self.optimizer},
-                        counters={"steps": self._steps, **self._position.counters}, frozen=frozen)
+                        counters={"steps": self._steps, **self._position.counters}, frozen=frozen,
+                        touched={f"model.{name}": rows for name, rows in self.touched.items()})
 
     def warm_up(self) -> None:
         for batch in self.synthetic():

@@ -189,6 +189,13 @@ def synthetic_batches(config: DLRMConfig, world: World, steps: int = 2) -> Itera
         yield Batch(micro, config.global_batch_size)
 
 
+def synthetic_rows(config: DLRMConfig, world: World) -> torch.Tensor:
+    """Rows of this rank's tables that training on synthetic batches changes, in rising order."""
+    grouped_rows = [micro.lookups.grouping.rows for batch in synthetic_batches(config, world) for micro in batch.micro
+                    if micro.lookups.grouping is not None]
+    return torch.cat(grouped_rows).unique()
+
+
 def synthetic_eval_batches(config: DLRMConfig, world: World) -> Iterator[EvalBatch]:
     """One evaluation batch of the real shapes without data, for warm-up."""
     dense, labels, lookups = _synthetic(config, world, config.data.eval_batch_size)

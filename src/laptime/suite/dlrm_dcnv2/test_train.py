@@ -16,10 +16,12 @@ from laptime.events import Cadence, Plan, Point
 from laptime.rules.load import load_round
 from laptime.suite.dlrm_dcnv2 import shortcuts, train
 from laptime.suite.dlrm_dcnv2.config import PRESETS, full, mini, smoke, validate
-from laptime.suite.dlrm_dcnv2.data import EvalBatch, generate, sizes, synthetic_batches
+from laptime.suite.dlrm_dcnv2.data import EvalBatch, generate, sizes, synthetic_batches, synthetic_rows
 from laptime.suite.dlrm_dcnv2.model import DLRM
 from laptime.suite.dlrm_dcnv2.published import facts
+from laptime.training import state as state_module
 from laptime.training.data.store import Manifest, Store
+from laptime.training.distributed.checkpoint import Saver, load
 from laptime.training.distributed.world import World
 from laptime.training.nn.embedding_tables import Lookups
 from laptime.training.optim.adagrad import Adagrad
@@ -93,6 +95,76 @@ def test_tables_that_never_learn_stay_as_they_were_drawn(tmp_path):
     session.step(batch)
     assert torch.equal(session.model.tables.weight, before)
     assert not torch.equal(session.model.top[0].weight, top)
+
+
+# --- tables too big to copy: warm-up puts aside the rows that it touches ---
+
+BIG = override(TINY, ["model.rows=" + ",".join(["5000"] * 26)])  # a batch touches 32 x 34 of 130,000 rows
+
+
+@pytest.fixture
+def no_copies(monkeypatch):
+    monkeypatch.setattr(state_module, "COPIED_BYTES", 1 << 20)
+
+
+@pytest.mark.parametrize(("held", "changes"), [("whole", []), ("rows", []), ("whole", ["parallel.accumulation_steps=2"])])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_declared_rows_are_those_in_synthetic_batches(held, changes, rank):
+    config, world = override(BIG, [f"parallel.tables={held}", *changes]), World(rank, 2, torch.device("cpu"))
+    found = {row for batch in synthetic_batches(config, world) for micro in batch.micro
+             for row in micro.lookups.flat_NL.unique().tolist()} - {-1}
+    assert synthetic_rows(config, world).tolist() == sorted(found)
+
+
+def test_warm_up_of_big_tables_is_undone_by_the_rows_it_touches(tmp_path, no_copies):
+    session = session_of(BIG, tmp_path)
+    state, table = session.state(), session.model.tables.weight
+    assert sorted(state.touched) == ["model.tables.weight", "optimizer.group0.param4.sum"]
+    whole, aside, before = state.copy(), state.aside(), state.fingerprint()
+    kept = aside.parts["model.tables.weight"]
+    assert kept.values.nbytes <= table.nbytes / 50
+    session.warm_up()
+    changed = (table != whole.tensors["model.tables.weight"]).any(1).nonzero()[:, 0]
+    assert changed.tolist() == kept.rows.tolist()
+    state.restore(aside)
+    assert (state.difference(aside), state.difference(whole), state.fingerprint()) == ([], [], before)
+
+
+@pytest.mark.parametrize("entry", ["model.tables.weight", "optimizer.group0.param4.sum"])
+def test_row_that_warm_up_should_not_have_touched_is_seen(tmp_path, no_copies, entry):
+    session = session_of(BIG, tmp_path)
+    state, rows = session.state(), synthetic_rows(BIG, ALONE).tolist()
+    aside = state.aside()
+    session.warm_up()
+    with torch.no_grad():
+        state.tensors[entry][next(row for row in range(129_000, 130_000) if row not in rows), 3] += 1e-9
+    state.restore(aside)
+    assert state.difference(aside) == [entry]
+
+
+def test_saved_state_holds_every_row_of_big_tables(tmp_path, no_copies):
+    session, saver = session_of(BIG, tmp_path), Saver(ALONE, tmp_path / "saved")
+    with torch.no_grad():
+        session.model.tables.weight[129_999] = 7.0  # no batch of this test touches it
+    path, fingerprint = saver.save(session.state(), 1), session.state().fingerprint()
+    saver.finish()
+    other = session_of(BIG, tmp_path)
+    assert other.state().fingerprint() != fingerprint
+    load(other.state(), path, ALONE)
+    assert other.state().fingerprint() == fingerprint
+    assert torch.equal(other.model.tables.weight, session.model.tables.weight)
+
+
+@pytest.mark.parametrize("preset", ["mini", "smoke"])
+def test_small_tables_are_copied(tmp_path, preset):
+    assert session_of(PRESETS[preset](), tmp_path).state().touched == {}
+
+
+def test_tables_of_the_full_preset_are_put_aside_by_rows(tmp_path):
+    with torch.device("meta"):
+        state = session_of(full(), tmp_path, World(0, 1, torch.device("meta"))).state()
+    assert [state.tensors[name].numel() for name in state.touched] == [26_135_627_264] * 2
+    assert sum(one.nbytes for name, one in state.tensors.items() if name not in state.touched) < 1 << 28  # copied
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own compiler

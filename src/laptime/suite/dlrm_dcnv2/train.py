@@ -19,6 +19,7 @@ from laptime.suite.dlrm_dcnv2.data import (
     TrainBatches,
     synthetic_batches,
     synthetic_eval_batches,
+    synthetic_rows,
 )
 from laptime.suite.dlrm_dcnv2.model import DLRM, initialise
 from laptime.training.loop import Supervised
@@ -43,7 +44,8 @@ def build(config: DLRMConfig, ctx: Context) -> Session:
         schedule=Applied(schedule, optimizer), batches=TrainBatches(ctx.store, config, ctx.world),
         evaluation=ClickRanking(model, config, ctx, speed), synthetic=lambda: synthetic_batches(config, ctx.world),
         hyperparameters=hyperparameters(config, optimizer, schedule=schedule, loss=loss),
-        initialised=sorted(name for name, _ in model.named_parameters()))
+        initialised=sorted(name for name, _ in model.named_parameters()),
+        touched={"tables.weight": lambda: synthetic_rows(config, ctx.world)})
 
 
 def build_model(config: DLRMConfig, ctx: Context, speed: Speed) -> DLRM:

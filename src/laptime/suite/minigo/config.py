@@ -40,6 +40,7 @@ class SearchConfig:
     soft_exponent: float = 0.98
     soft_pass: bool = False  # whether a pass may be drawn
     prune_targets: bool = True
+    draw_pruned: bool = False  # whether moves, too, are chosen by the visits that pruning leaves
     clear: bool = True  # the tree is forgotten before a full search
     resign_low: float = -1.0  # resignation below a value drawn per game from [low, high)
     resign_high: float = -0.9
@@ -72,6 +73,7 @@ class GateConfig:
 class MovesConfig:
     """Prediction of professional moves (v0.5)."""
 
+    games: int = 4  # the reference's
     readouts: int = 1000
     leaves: int = 4
     repeats: int = 2
@@ -136,7 +138,7 @@ class MinigoConfig:
     """Everything about a run. `norm_span`: examples per group of batch norm."""
 
     global_batch_size: int = 4096
-    norm_span: int = 64  # reference: those of one of 64 replicas
+    norm_span: int = 64  # ours: no published file says how a batch of the reference is spread
     game: GameConfig = field(default_factory=GameConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
@@ -201,7 +203,7 @@ def mini() -> MinigoConfig:
         norm_span=128,
         game=GameConfig(size=5, move_limit=50, pass_from=25),
         search=replace(reference.search, readouts=32, fast_readouts=8, noise_alpha=0.03 * 361 / 25,
-                       soft_moves=4, resign_low=-2.0, resign_high=-2.0, batch=128),
+                       soft_moves=4, draw_pruned=True, resign_low=-2.0, resign_high=-2.0, batch=128),
         match=MatchConfig(games=64, readouts=8, opening_moves=3),
         model=replace(reference.model, width=16, blocks=2, value_hidden=16),
         optimizer=replace(reference.optimizer, rates=(0.07,), boundaries=()),
@@ -249,7 +251,7 @@ def validate(config: MinigoConfig, processes: int) -> None:
     _check_search(config.search)
     _check_data(config.data)
     match, moves = config.match, config.moves
-    _expect(min(match.games, match.readouts, moves.readouts, moves.leaves, moves.repeats) >= 1 and
+    _expect(min(match.games, match.readouts, *vars(moves).values()) >= 1 and
             0 <= match.opening_moves < config.game.size**2 // 2,
             "match.games, match.readouts and moves.* of at least 1, and match.opening_moves of less than half a board",
             f"{match} and {moves}")

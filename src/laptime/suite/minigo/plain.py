@@ -116,13 +116,29 @@ Judge = Callable[[Game], tuple[Sequence[float], float]]  # priors over all moves
 
 @dataclass(frozen=True)
 class Settings:
-    """The rules of the search, as in the fact table of v0.7: a growing exploration constant, legal priors only."""
+    """The rules of the search, as in the fact table: defaults of v0.7, `v0_6` and `v0_5` the older ones'.
+
+    fixed: a constant in the place of the growing one; masked: priors are those of legal moves, summing to 1;
+    early_count: visits count when a leaf is chosen; pass_first: an unvisited pass is the first answer to a pass.
+    """
 
     leaves: int = 4
     value_penalty: float = 0.2
     base: float = 19652.0
     init: float = 1.25
     pass_from: int = 0
+    fixed: float = 0.0
+    masked: bool = True
+    early_count: bool = False
+    pass_first: bool = False
+
+    @classmethod
+    def v0_6(cls) -> "Settings":
+        return cls(leaves=8, pass_first=True)
+
+    @classmethod
+    def v0_5(cls) -> "Settings":
+        return cls(leaves=8, value_penalty=0.0, fixed=1.38, masked=False, early_count=True, pass_first=True)
 
 
 class Node:
@@ -151,6 +167,8 @@ class Search:
         chosen: list[Node] = []
         for _ in range(self.settings.leaves if self.root.expanded else 1):
             leaf = self._leaf()
+            if self.settings.early_count:
+                self._count(leaf, 1)
             if leaf.game.over:
                 self._back(leaf, float(leaf.game.winner()))
                 continue
@@ -163,6 +181,8 @@ class Search:
         for leaf in chosen:
             if not leaf.expanded:
                 self._expand(leaf)
+            elif self.settings.early_count:
+                self._count(leaf, -1)
 
     def search(self, readouts: int) -> dict[int, int]:
         """Visits of every move after at least so many more readouts."""
@@ -189,14 +209,20 @@ class Search:
         return node
 
     def _best(self, node: Node) -> int:
-        settings, total = self.settings, node.visits
-        constant = 2 * (log((1 + total + settings.base) / settings.base) + settings.init)
+        settings, total, passes = self.settings, node.visits, node.game.size ** 2
+        constant = 2 * (log((1 + total + settings.base) / settings.base) + settings.init) * sqrt(max(1, total - 1))
+        if settings.fixed:
+            constant = settings.fixed * sqrt(1 + total)
+        if settings.pass_first and node.game.moves[-1:] == [passes]:
+            answer = node.children.get(passes)
+            if answer is not None and not (isinstance(answer, Node) and answer.visits):
+                return passes
         scores = []
         for move, child in sorted(node.children.items()):
             visits = child.visits if isinstance(child, Node) else 0
             prior = child.prior if isinstance(child, Node) else child[0]
             value_sum = child.value_sum if isinstance(child, Node) else child[1]
-            spread = constant * prior * sqrt(max(1, total - 1)) / (1 + visits)
+            spread = constant * prior / (1 + visits)
             scores.append((value_sum / (1 + visits) * node.game.turn + spread, -move))
         return -max(scores)[1]
 
@@ -211,7 +237,7 @@ class Search:
         moves = [move for move in range(leaf.game.size ** 2 + 1) if leaf.game.allowed(move)]
         if len(leaf.game.moves) < self.settings.pass_from and len(moves) > 1:
             moves.remove(leaf.game.size ** 2)
-        total = sum(priors[move] for move in moves)
+        total = sum(priors[move] for move in moves) if self.settings.masked else 1.0
         start = max(-1.0, min(1.0, value - self.settings.value_penalty * leaf.game.turn))
         leaf.children = {move: (priors[move] / total, start) for move in moves}
         leaf.expanded = True
@@ -219,5 +245,9 @@ class Search:
 
     def _back(self, leaf: Node, value: float) -> None:
         for node in leaf.path():
-            node.visits += 1
+            node.visits += not self.settings.early_count
             node.value_sum += value
+
+    def _count(self, leaf: Node, times: int) -> None:
+        for node in leaf.path():
+            node.visits += times

@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -191,8 +192,9 @@ def load_games(path: Path) -> Generation:
 def _save_moves(config: MinigoConfig, folder: Path, path: Path, digest: "hashlib.blake2b") -> str:
     """Professional games as one list of moves and where each game begins."""
     files = sorted(folder.glob("*.sgf"))
-    if not files:
-        raise DataProblem(f"expected professional games (*.sgf) in {folder}, found none", hint=AGAIN)
+    if len(files) != config.moves.games:
+        raise DataProblem(f"expected {config.moves.games} professional games (*.sgf) in {folder}, found {len(files)}",
+                          hint=AGAIN)
     games = [sgf.read(file, config.game.size) for file in files]
     moves = np.concatenate([np.array(game, np.int16) for game in games])
     starts = np.cumsum([0, *map(len, games)]).astype(np.int64)
@@ -210,7 +212,7 @@ def load_moves(path: Path) -> list[list[int]]:
 
 def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, pickle.UnpicklingError, BadZipFile) as error:
         raise DataProblem(f"{path} is missing or damaged ({type(error).__name__})", hint=REMAKE) from None

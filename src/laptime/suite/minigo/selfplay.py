@@ -141,13 +141,14 @@ class SelfPlay:
         forest, search = self._forest, self.config.search
         rows, full = forest.rows(slots), self._full[slots]
         sides = (forest.turn[rows] != BLACK).astype(np.intp)
-        counts = forest.counts(slots)
+        latched = self._passes.against(slots, sides)
+        counts = choice.restricted(forest, slots, forest.counts(slots), latched)
+        targets = counts.copy()
         if search.prune_targets and full.any():
-            counts[full] = choice.pruned(forest, slots[full])
-        counts = choice.restricted(forest, slots, counts, self._passes.against(slots, sides))
-        self._record(slots[full], counts[full])
-        moves = self._picked(slots, counts)
+            targets[full] = choice.restricted(forest, slots[full], choice.pruned(forest, slots[full]), latched[full])
         gone = forest.values(slots) * forest.turn[rows] < self._thresholds(slots)
+        self._record(slots[full & ~gone], targets[full & ~gone])
+        moves = self._picked(slots, targets if search.draw_pruned else counts)
         ended = self._ended(slots[gone], -forest.turn[rows][gone].astype(np.float64), resigned=True)
         slots, moves, sides = slots[~gone], moves[~gone], sides[~gone]
         if not len(slots):

@@ -156,9 +156,13 @@ def test_a_bad_source_is_refused_and_the_file_named(source, tmp_path, edit, says
 
 def test_prepared_files_that_are_damaged_are_refused(source, tmp_path):
     root = prepared(source, tmp_path)
-    (root / published.window_file(0)).write_bytes(b"no archive")
-    with pytest.raises(DataProblem, match=r"window-0\.npz is missing or damaged"):
-        published.load_games(root / published.window_file(0))
+    file = root / published.window_file(0)
+    whole = file.read_bytes()
+    for content in (b"no archive", b"", whole[:len(whole) // 2], whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+        file.write_bytes(content)
+        with pytest.raises(DataProblem, match=r"window-0\.npz is missing or damaged") as problem:
+            published.load_games(file)
+        assert problem.value.hint
     with pytest.raises(DataProblem, match="missing or damaged"):
         published.load_games(root / "none.npz")
     with pytest.raises(DataProblem, match="'conv2d/kernel' of shape"):
@@ -193,12 +197,12 @@ def test_generated_data_of_another_recipe_is_refused(tmp_path):
 def test_professional_games_are_prepared(tmp_path):
     source, config = tmp_path / "source", v0_5()
     (source / "sgf").mkdir(parents=True)
-    for name, moves in (("a", ";B[aa];W[bb]"), ("b", ";B[cc];W[];B[dd]"), ("c", ";B[ee]")):
+    for name, moves in (("a", ";B[aa];W[bb]"), ("b", ";B[cc];W[];B[dd]"), ("c", ";B[ee]"), ("d", ";B[aa]")):
         (source / "sgf" / f"{name}.sgf").write_text(f"(;SZ[9]{moves})")
     root = prepared(source, tmp_path, config)
-    assert published.load_moves(root / published.MOVES) == [[0, 10], [20, 81, 30], [40]]
-    shutil.rmtree(source / "sgf")
-    with pytest.raises(DataProblem, match=r"professional games \(\*.sgf\)"):
+    assert published.load_moves(root / published.MOVES) == [[0, 10], [20, 81, 30], [40], [0]]
+    (source / "sgf" / "d.sgf").unlink()
+    with pytest.raises(DataProblem, match=r"expected 4 professional games \(\*.sgf\) in .*sgf, found 3"):
         prepared(source, tmp_path, config)
 
 

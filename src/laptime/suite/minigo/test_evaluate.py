@@ -82,10 +82,25 @@ def test_a_player_that_believes_it_has_lost_resigns_unless_it_may_not():
     config = override(TINY, ["search.resign_low=-0.5", "search.resign_high=-0.4"])
     lost = games(config, [0, 1], Rule(4, hopeless))
     assert all(one.resigned and one.moves == [] and one.outcome == -1 for one in lost)
+    assert all(len(one.planes) == 0 for one in lost)  # no move was chosen there: nothing to learn
     never = games(override(config, ["search.resign_never=1.0"]), [0], Rule(4, hopeless))
     assert not never[0].resigned
+    assert len(never[0].planes) > 0
 
 
+def test_pruning_changes_targets_and_moves_only_where_that_is_asked_for():
+    config = override(TINY, ["search.fast_share=0", "search.readouts=16", "search.soft_moves=24"])
+    assert not config.search.prune_targets or config.search.draw_pruned  # as the small sizes were calibrated
+    plainly, pruned, drawn = (games(override(config, [f"search.prune_targets={prune}", f"search.draw_pruned={draw}"]), [0, 1])
+                              for prune, draw in ((False, False), (True, False), (True, True)))
+    assert [one.moves for one in plainly] == [one.moves for one in pruned] != [one.moves for one in drawn]
+    assert all(not np.array_equal(a.policy, b.policy) for a, b in zip(plainly, pruned, strict=True))
+
+
+def test_the_first_player_has_black_in_games_with_even_numbers():
+    """Under a komi that gives every game to White, it wins those with odd numbers."""
+    config = override(TINY, ["game.komi=100"])
+    assert match(config, (player(config, 1), player(config, 2)), draws, [0, 1, 2, 3, 5], 2) == [False, True, False, True, True]
 
 
 def test_a_match_of_a_player_with_itself_is_even_over_pairs_of_one_opening():

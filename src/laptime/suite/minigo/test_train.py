@@ -1,5 +1,7 @@
 """Sessions of Mini Go: what they log, play, train and judge; faults, gates and both metrics."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 import torch
@@ -107,19 +109,60 @@ def test_hyperparameters_of_the_full_preset_are_the_reference_ones(tmp_path):
     assert len(session.initialised) == 48
 
 
-def test_reference_values_of_the_older_variants():
-    old, older = v0_6(), v0_5()
-    assert (old.optimizer.rates, old.optimizer.boundaries, old.optimizer.value_cost) == ((0.16, 0.016, 0.0016), (25000, 37500), 0.25)
-    assert (older.optimizer.rates, older.global_batch_size, older.optimizer.value_cost) == ((0.01, 0.001, 0.0001), 16, 1.0)
-    assert older.data.examples == 6250 * 16
-    assert old.search.noise_alpha == pytest.approx(0.134, abs=1e-3)
-    assert (older.game.move_limit, old.game.move_limit) == (113, 162)
+# The reference's values, row by row: v0.5, v0.6, v0.7 and later.
+VALUES = {
+    "global_batch_size": (16, 4096, 4096),
+    "game.size": (9, 9, 19), "game.komi": (7.5, 7.5, 7.5), "game.superko": (False, True, True),
+    "game.move_limit": (113, 162, 0), "game.pass_alive": (False, False, True), "game.pass_from": (0, 0, 0),
+    "model.planes": ("agz", "agz", "mlperf07"), "model.width": (32, 32, 64), "model.blocks": (9, 9, 6),
+    "model.value_hidden": (64, 64, 64), "model.convolution_bias": (True, False, False),
+    "model.norm_momentum": (1 - 0.997, 1 - 0.95, 1 - 0.95), "model.norm_epsilon": (1e-5, 1e-5, 1e-5),
+    "optimizer.momentum": (0.9, 0.9, 0.9), "optimizer.weight_decay": (1e-4, 1e-4, 1e-4),
+    "optimizer.decay_beta": (True, False, False), "optimizer.value_cost": (1.0, 0.25, 0.5),
+    "optimizer.rates": ((0.01, 0.001, 0.0001), (0.16, 0.016, 0.0016), (0.016, 0.16, 0.016, 0.0016)),
+    "optimizer.boundaries": ((10**6, 2 * 10**6), (25000, 37500), (128, 10000, 20000)),
+    "data.games": (2000, 4096, 8192), "data.examples": (6250 * 16, 0, 0), "data.share": (None, 0.5, 0.3),
+    "data.window": (None, 10, 5), "data.window_examples": (2_000_000, 0, 0), "data.passes": (1, 1, 1),
+    "data.holdout": (0.0, 0.03, 0.0), "data.generations": (1000, 50, 100), "data.start": (False, True, True),
+    "data.evaluation": ("moves", "match", "match"),
+    "gate.games": (100, 100, 0), "gate.readouts": (200, 240, None), "gate.rate": (0.55, 0.49, None),
+    "match.games": (None, 100, 256), "match.readouts": (None, 240, 100), "match.opening_moves": (0, 0, 0),
+    "moves.games": (4, None, None), "moves.readouts": (1000, None, None), "moves.leaves": (4, None, None),
+    "moves.repeats": (2, None, None),
+    "search.exploration": (1.38, 0.0, 0.0), "search.mask_priors": (False, True, True),
+    "search.value_penalty": (0.0, 0.2, 0.2), "search.answer_pass": (True, True, False),
+    "search.count_at_selection": (True, False, False), "search.readouts": (200, 240, 800),
+    "search.fast_readouts": (None, None, 80), "search.fast_share": (0.0, 0.0, 0.75), "search.clear": (False, False, True),
+    "search.leaves": (8, 8, 4), "search.noise_alpha": (0.03 * 361 / 81, 0.03 * 361 / 81, 0.03),
+    "search.noise_share": (0.25, 0.25, 0.30), "search.noise_on_legal": (False, True, True),
+    "search.soft_moves": (7, 6, 30), "search.soft_exponent": (1.0, 0.98, 0.98), "search.soft_pass": (True, True, False),
+    "search.target_exponent": (0.95, 1.0, 1.0), "search.prune_targets": (False, False, True),
+    "search.draw_pruned": (False, False, False), "search.resign_low": (-0.95, -0.99, -1.0),
+    "search.resign_high": (-0.95, -0.99, -0.9), "search.resign_never": (0.05, 0.1, 0.0),
+    "search.settle_after_passes": (0, 0, 4), "search.turned_inference": (True, True, True),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_of_the_three_variants_are_the_reference_s(name):
+    for config, expected in zip((v0_5(), v0_6(), full()), VALUES[name], strict=True):
+        found = reduce(getattr, name.split("."), config)
+        assert expected is None or found == (pytest.approx(expected) if isinstance(expected, float) else expected)
+
+
+def test_every_value_of_play_and_learning_is_compared_with_the_reference():
+    ours = {"data.slots", "data.selfplay", "data.max_age", "search.batch"}  # how, not what
+    faults = {f"data.{name}" for name in ("flip_values", "still_policy", "uniform_targets", "stale_players")}
+    made = {f"data.{name}" for name in ("opponent", "start_generations", "start_low", "start_high")}
+    groups = ("game", "search", "match", "gate", "moves", "model", "optimizer", "data")
+    names = {f"{group}.{name}" for group in groups for name in vars(getattr(full(), group))}
+    assert names - set(VALUES) == ours | faults | made
 
 
 def test_the_oldest_variant_predicts_professional_moves_on_the_clock(tmp_path):
     config = override(v0_5(), ["model.width=4", "model.blocks=1", "model.value_hidden=4", "data.games=2", "data.examples=32",
                                "search.readouts=4", "search.batch=16", "moves.readouts=4", "gate.games=2", "gate.readouts=2",
-                               "game.move_limit=12", "data.slots=4"])
+                               "game.move_limit=12", "data.slots=4", "moves.games=1"])
     source, folder = tmp_path / "source", tmp_path / "data"
     (source / "sgf").mkdir(parents=True)
     (source / "sgf" / "pro.sgf").write_text("(;SZ[9];B[ee];W[gc];B[cc])")

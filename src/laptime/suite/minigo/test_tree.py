@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from laptime.suite.minigo import choice, plain
-from laptime.suite.minigo.config import GameConfig, SearchConfig
+from laptime.suite.minigo.config import GameConfig, SearchConfig, v0_5, v0_6
 from laptime.suite.minigo.features import captures, inverses, planes, symmetries, turned_moves, turned_planes
 from laptime.suite.minigo.tree import BARRED, Forest
 
@@ -48,15 +48,21 @@ def searched(forest, slots, readouts, ask=judge):
     return forest.counts(slots)
 
 
-@pytest.mark.parametrize("leaves", [1, 4])
-def test_whole_games_have_the_visits_of_the_plain_search(leaves):
-    """Priors, virtual losses, superko, terminal positions, kept subtrees and forgotten ones, over whole games."""
-    search = replace(SEARCH, leaves=leaves)
-    forest, count = Forest(GAME, search, "mlperf07", 4), 4
+SEARCHES = {"v0.7": (SEARCH, plain.Settings()), "one leaf": (replace(SEARCH, leaves=1), plain.Settings(leaves=1)),
+            "v0.6": (v0_6().search, plain.Settings.v0_6()), "v0.5": (v0_5().search, plain.Settings.v0_5())}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_whole_games_have_the_visits_of_the_plain_search(name):
+    """Priors, virtual losses, superko or ko, terminal positions, kept subtrees and forgotten ones, over whole games."""
+    search, settings = SEARCHES[name]
+    search, settings = replace(search, readouts=20), replace(settings, pass_from=10)
+    game = replace(GAME, superko=name != "v0.5")
+    forest, count = Forest(game, search, "mlperf07", 4), 4
     slots, draw, compared = np.arange(count), np.random.default_rng(1), 0
     forest.reset(slots)
-    settings = plain.Settings(leaves=leaves, pass_from=10)
-    trees = [plain.Search(plain.Game(5, 7.5, move_limit=50), plain_judge, settings) for _ in range(count)]
+    trees = [plain.Search(plain.Game(5, 7.5, simple_ko=not game.superko, move_limit=50), plain_judge, settings)
+             for _ in range(count)]
     for number in range(50):
         slots = np.array([slot for slot in range(count) if not trees[slot].root.game.over], np.intp)
         if not len(slots):

@@ -132,10 +132,16 @@ class Boards:
         self.liberties[:] = counted.reshape(points + 1, games)
         self.liberties[points] = 0
 
+    def _by_chain(self, *values: NDArray) -> list[NDArray]:
+        """(P + 1, B) each: `values` (P + 1, B), indexed by name of chain, at every point."""
+        places = np.multiply(self.chain, len(self), dtype=np.intp)
+        places += np.arange(len(self))
+        return [value.ravel().take(places) for value in values]
+
     def legal(self, *, simple_ko: bool = False) -> Bools:
         """(P, B): where a stone may be put, superko aside."""
         points, turn = self.geometry.points, self.turn
-        room = np.take_along_axis(self.liberties, self.chain.astype(np.intp), axis=0)
+        (room,) = self._by_chain(self.liberties)
         alive = np.zeros((points, len(self)), bool)
         for side in range(4):
             beside = self.geometry.neighbours[:points, side]
@@ -150,9 +156,7 @@ class Boards:
     def after(self) -> Hashes:
         """(P, B): the hash of the position after a stone of the side to move at a point, where that is legal."""
         points, turn = self.geometry.points, self.turn
-        names = self.chain.astype(np.intp)
-        room = np.take_along_axis(self.liberties, names, axis=0)
-        sums = np.take_along_axis(self.hashes, names, axis=0)
+        room, sums = self._by_chain(self.liberties, self.hashes)
         sums = np.where((self.colour == -turn) & (room == 1), sums, 0)  # what a chain takes along when captured
         result = self.whole + self.geometry.keys[turn][:, :points].T
         seen: list[NDArray[np.int16]] = []
@@ -167,7 +171,8 @@ class Boards:
 
     def liberties_at(self) -> NDArray[np.int16]:
         """(P, B): liberties of the chain at each point, 0 where there is none."""
-        return np.take_along_axis(self.liberties, self.chain.astype(np.intp), axis=0)[:-1]
+        (room,) = self._by_chain(self.liberties)
+        return room[:-1]
 
     def black_lead(self) -> NDArray[np.float64]:
         """(B,): area of Black minus area of White, komi aside: stones and empty regions that reach one colour only."""

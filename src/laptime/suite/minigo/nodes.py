@@ -52,7 +52,7 @@ class Nodes:
 
     def _load(self, rows: Ints) -> Boards:
         colour, chain, liberties, hashes, whole, ko = (
-            np.ascontiguousarray(getattr(self, name)[rows].T) for name in STATE)
+            np.ascontiguousarray(getattr(self, name).take(rows, axis=0).T) for name in STATE)
         return Boards(self.geometry, colour, chain, liberties, hashes, whole, ko, self.turn[rows].copy())
 
     def _store(self, rows: Ints, boards: Boards) -> None:

@@ -5,13 +5,18 @@ all its empty points are liberties of the chain; a chain with two vital regions 
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from laptime.suite.minigo.board import BLACK, EMPTY, WHITE, Boards, Bools, Geometry, Ints
 
 
 def settled(boards: Boards) -> tuple[Bools, Bools]:
     """(P, B) twice: points that belong to Black, and to White, whatever is played."""
-    return _of(boards, BLACK), _of(boards, WHITE)
+    games = len(boards)
+    twice = boards.take(np.tile(np.arange(games), 2))  # both colours at once
+    colours = np.repeat(np.array([BLACK, WHITE], np.int8), games)
+    found = _of(twice, twice.colour[:-1] == colours)
+    return found[:, :games], found[:, games:]
 
 
 def all_settled(boards: Boards) -> Bools:
@@ -26,9 +31,9 @@ def all_settled(boards: Boards) -> Bools:
     return result
 
 
-def _of(boards: Boards, colour: int) -> Bools:
+def _of(boards: Boards, mine: Bools) -> Bools:
+    """(P, B): points that belong for good to the side whose stones are `mine` (P, B)."""
     points, games = boards.geometry.points, len(boards)
-    mine = boards.colour[:points] == colour
     chains = np.where(mine, boards.chain[:points], points).T.astype(np.intp)  # (B, P) from here on
     regions = np.where(mine, points, connected(boards.geometry, ~mine)).T.astype(np.intp)
     empty = (boards.colour[:points] == EMPTY).T
@@ -45,8 +50,15 @@ def _of(boards: Boards, colour: int) -> Bools:
         living, whole = kept, sound
     small = _counted(regions, empty & _beside(boards, mine).T, points) == holes
     rows = np.arange(games)[:, None]
-    padded = [np.pad(one, ((0, 0), (0, 1))) for one in (living, whole & small & touches.any(axis=2))]
-    return (padded[0][rows, chains] | padded[1][rows, regions]).T
+    kept, closed = _bordered(living, False), _bordered(whole & small & touches.any(axis=2), False)
+    return (kept[rows, chains] | closed[rows, regions]).T
+
+
+def _bordered(values: NDArray, beyond: int) -> NDArray:
+    """(B, P) -> (B, P + 1): with a value for the point beyond the edge."""
+    result = np.full((len(values), values.shape[1] + 1), beyond, values.dtype)
+    result[:, :-1] = values
+    return result
 
 
 def connected(board: Geometry, members: Bools) -> Ints:
@@ -69,8 +81,8 @@ def connected(board: Geometry, members: Bools) -> Ints:
 def _relations(boards: Boards, chains: Ints, regions: Ints, empty: Bools) -> tuple[Ints, Bools]:
     """(B, P, P) by region and chain: empty points of the region beside the chain; whether they touch at all."""
     points, games = boards.geometry.points, len(boards)
-    beside = np.pad(chains, ((0, 0), (0, 1)), constant_values=points)[:, boards.geometry.neighbours[:points]]
-    beside = np.sort(beside, axis=2)
+    beside = _bordered(chains, points).take(boards.geometry.neighbours[:points], axis=1)
+    beside.sort(axis=2)
     beside[:, :, 1:][beside[:, :, 1:] == beside[:, :, :-1]] = points  # each chain once per point
     valid = (beside < points) & (regions < points)[:, :, None]
     where = (np.arange(games)[:, None, None] * points + regions[:, :, None]) * points + beside
@@ -88,7 +100,7 @@ def _counted(names: Ints, which: Bools, points: int) -> Ints:
 
 
 def _beside(boards: Boards, mine: Bools) -> Bools:
-    stones = np.pad(mine, ((0, 1), (0, 0)))
+    stones = _bordered(mine.T, False).T
     found = np.zeros_like(mine)
     for side in range(4):
         found |= stones[boards.geometry.neighbours[:-1, side]]

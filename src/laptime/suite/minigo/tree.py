@@ -175,14 +175,18 @@ class Forest(Nodes):
         return best
 
     def _scores(self, rows: Ints) -> Floats:
-        total, visits = self.total[rows], self.visits[rows]
+        total, visits = self.total.take(rows), self.visits.take(rows, axis=0)
         if self.search.exploration:
             weight = self.search.exploration * np.sqrt(1.0 + total)
         else:
             weight = 2.0 * (np.log((1.0 + total + BASE) / BASE) + 1.25) * np.sqrt(np.maximum(1.0, total - 1.0))
-        gain = self.sums[rows] * self.turn[rows, None]
-        gain += weight[:, None] * self.prior[rows]
-        gain /= 1.0 + visits
+        gain = self.sums.take(rows, axis=0)
+        gain *= self.turn.take(rows)[:, None]
+        prior = self.prior.take(rows, axis=0)
+        prior *= weight[:, None]
+        gain += prior
+        visits += 1.0
+        gain /= visits
         return gain
 
     def _add(self, rows: Ints, moves: Ints) -> Ints:

@@ -94,6 +94,17 @@ def test_loss_in_float32_stays_near_float64_on_long_sequences():
     assert losses_of(logits.float(), frames, labels).item() == pytest.approx(losses_of(logits, frames, labels).item(), rel=1e-5)
 
 
+def test_gradients_are_zero_or_normal_numbers():
+    """Subnormal ones would slow down every product that they go into."""
+    cells = lattice([150], [[1] * 60])
+    blank, label = (torch.full((150 * 61,), -1.0, requires_grad=True) for _ in range(2))
+    transducer_loss(blank, label, cells).sum().backward()
+    for gradient in (blank.grad, label.grad):
+        assert not ((gradient != 0) & (gradient.abs() < 1e-19)).any()
+        assert (gradient == 0).any()
+    assert label.grad.sum().item() == pytest.approx(-60, rel=1e-4)
+
+
 def test_sequence_that_is_not_finite_makes_no_gradient_and_spoils_no_other():
     logits = logits_of([3, 3], [[1], [2]])
     logits[8] = math.nan  # of the second sequence

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from laptime.suite.rnnt.config import ModelConfig
+from laptime.suite.rnnt.joint import cached, joint_scores
 from laptime.training.nn.keyed_dropout import KeyedDropout
 from laptime.training.nn.transducer_loss import Lattice, transition_scores
 
@@ -73,9 +74,19 @@ class RNNT(torch.nn.Module):
 
         frames_B: input frames of each utterance; labels_UB: int64, anything beyond an utterance's own; keys_B: int32.
         """
-        f = self.joint_enc(self.encode(x_TBF, frames_B, keys_B)).flatten(0, 1)
-        g = self.joint_pred(self.predict(labels_UB, keys_B)).flatten(0, 1)
+        f_TBW = self.joint_enc(self.encode(x_TBF, frames_B, keys_B))
+        g_UBW = self.joint_pred(self.predict(labels_UB, keys_B))
+        return self.scores(f_TBW, g_UBW, cells, keys_B)
+
+    def scores(self, f_TBW: torch.Tensor, g_UBW: torch.Tensor, cells: Lattice,
+               keys_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The joint network over all cells, in the form that suits their number and place."""
         total, size = len(cells.frame), self.config.cells_at_a_time
+        if total <= size and cached(f_TBW, total * (self.config.vocabulary + 1)):
+            dropout = self.joint_dropout.probability if self.training else 0.0
+            return joint_scores(f_TBW, g_UBW, self.joint_net, cells, dropout=dropout,
+                                drop=lambda hidden, rows: self._dropped(hidden, cells, keys_B, rows))
+        f, g = f_TBW.flatten(0, 1), g_UBW.flatten(0, 1)
         if total <= size:
             return self._scores(f, g, cells, keys_B, slice(0, total))
         parts = [checkpoint(self._scores, f, g, cells, keys_B, slice(start, start + size), use_reentrant=False)
@@ -104,9 +115,14 @@ class RNNT(torch.nn.Module):
                 rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = F.relu(f.index_select(0, cells.frame[rows]) + g.index_select(0, cells.label[rows]))
         if self.training and self.config.joint_dropout:
-            hidden = self.joint_dropout(hidden, keys_B[cells.sequence[rows]] ^ _numbers(cells, rows) * CELL_KEY)
+            hidden = self._dropped(hidden, cells, keys_B, rows)
         logits = self.joint_net(hidden)
         return transition_scores(logits.to(torch.promote_types(logits.dtype, torch.float32)), cells, rows)
+
+    def _dropped(self, hidden: torch.Tensor, cells: Lattice, keys_B: torch.Tensor, rows: slice) -> torch.Tensor:
+        dropped: torch.Tensor = self.joint_dropout(
+            hidden, keys_B[cells.sequence[rows]] ^ _numbers(cells, rows) * CELL_KEY)
+        return dropped
 
 
 def _numbers(cells: Lattice, rows: slice) -> torch.Tensor:

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from laptime.rules.load import load_round
+from laptime.suite.rnnt import joint
 from laptime.suite.rnnt.config import ModelConfig, full
 from laptime.suite.rnnt.decode import Limits, greedy
 from laptime.suite.rnnt.model import NAMES, RNNT, initialise, stacked
 from laptime.suite.rnnt.reader import Micro
 from laptime.suite.rnnt.train import GradientGuard, Loss, build_optimizer, build_schedule
-from laptime.training.nn.transducer_loss import lattice
+from laptime.training.nn.transducer_loss import lattice, transducer_loss
 from laptime.training.seeds import Seeds
 
 TINY = ModelConfig(encoder_width=8, pre_layers=1, post_layers=2, prediction_width=6, prediction_layers=2, joint_width=7,
@@ -113,6 +114,41 @@ def test_cells_computed_in_parts_give_the_same_loss_and_gradients():
         Loss(2, torch.float64)(model, micro).backward()
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_cells_computed_in_a_cache_give_the_same_scores_and_gradients(monkeypatch, dropout):
+    model = network(replace(TINY, joint_dropout=dropout)).train()
+    micro = micro_of(TINY, 4, [19, 5, 2], [[1, 2, 3], [4], []])
+    found = []
+    for size in (1 << 20, 7 * 6 * 8, 1):  # bytes: apart, then blocks of several frames and of one
+        monkeypatch.setattr(joint, "CACHED_BYTES", size)
+        model.zero_grad()
+        Loss(2, torch.float64)(model, micro).backward()
+        blank, label = model(micro.features_TBF, micro.frames_B, micro.labels_UB, micro.cells, micro.keys_B)
+        found.append([blank, label, *(p.grad for p in model.parameters())])
+    assert type(found[1][0].grad_fn).__name__ == "_ScoresBackward" != type(found[0][0].grad_fn).__name__
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert torch.allclose(a, b, rtol=1e-10, atol=1e-14)
+
+
+def test_cells_without_posterior_have_no_part_in_the_gradient(monkeypatch):
+    """float32: a lattice so long that its far corners are hopeless; rows without gradient are left out."""
+    monkeypatch.setattr(joint, "CACHED_BYTES", 1 << 10)
+    model = network(TINY, dtype=torch.float32)
+    micro = micro_of(TINY, 4, [200], [[1, 2, 3, 4] * 20])
+    generator = Seeds(4).torch("projected")
+    f, g = ((3.0 * torch.randn(steps, 1, 7, generator=generator)).requires_grad_() for steps in (100, 81))
+    blank, label = model.scores(f, g, micro.cells, micro.keys_B)
+    to_blank, to_label = torch.autograd.grad(transducer_loss(blank, label, micro.cells).sum(), (blank, label), retain_graph=True)
+    assert ((to_blank == 0) & (to_label == 0)).float().mean() > 0.05
+    torch.autograd.backward((blank, label), (to_blank, to_label))
+    exact = network(TINY)
+    f64, g64 = (one.detach().double().requires_grad_() for one in (f, g))
+    transducer_loss(*exact.scores(f64, g64, micro.cells, micro.keys_B), micro.cells).sum().backward()
+    for one, other in ((f, f64), (g, g64), (model.joint_net.weight, exact.joint_net.weight)):
+        assert (one.grad - other.grad).norm() < 1e-4 * other.grad.norm()
 
 
 def test_network_that_hears_no_labels_gives_the_same_scores_whatever_they_are():

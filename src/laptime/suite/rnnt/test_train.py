@@ -143,6 +143,7 @@ def test_micro_batch_whose_loss_is_not_a_number_teaches_nothing_and_the_other_do
     spoilt = spoilt._replace(features_TBF=torch.full_like(spoilt.features_TBF, math.nan))
     losses = train.Loss(4, torch.float64)(one.model, spoilt)
     assert losses.item() == 0
+    assert losses.requires_grad
     one.step(Batch((sound,), 4))
     before = {name: p.clone() for name, p in other.model.named_parameters()}
     other.step(Batch((spoilt,), 4))
@@ -151,6 +152,10 @@ def test_micro_batch_whose_loss_is_not_a_number_teaches_nothing_and_the_other_do
         assert parameter.isfinite().all(), name
         cosine = (change * before[name]).sum() / (change.norm() * before[name].norm())
         assert cosine.item() == pytest.approx(-1.0, abs=1e-9), name
+    beside = session_of(override(TINY, [*NO_DROPOUT, "parallel.accumulation_steps=2"]), tmp_path)
+    beside.step(Batch((sound, spoilt), 4))
+    for (name, parameter), expected in zip(beside.model.named_parameters(), one.model.parameters(), strict=True):
+        assert torch.equal(parameter, expected), name
 
 
 def test_gradient_is_clipped_by_its_whole_norm_and_one_that_is_not_finite_becomes_zero():

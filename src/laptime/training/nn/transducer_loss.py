@@ -67,7 +67,8 @@ def lattice(frames: Sequence[int], labels: Sequence[Sequence[int]]) -> Lattice:
 def transducer_loss(blank: torch.Tensor, label: torch.Tensor, cells: Lattice) -> torch.Tensor:
     """Negative log likelihood of each sequence, (B,), from log probabilities (N,) in float32 or float64.
 
-    `label` is ignored where a cell emits nothing. A sequence whose likelihood is not finite makes no gradient.
+    `label` is ignored where a cell emits nothing. A sequence whose likelihood is not finite makes no gradient, nor does
+    a transition whose posterior probability lies below `negligible`.
     """
     return _Likelihood.apply(blank, label, cells)
 
@@ -77,6 +78,12 @@ def transition_scores(logits: torch.Tensor, cells: Lattice, rows: slice) -> tupl
     total = logits.logsumexp(1)
     label = logits.gather(1, cells.emitted[rows, None]).squeeze(1)
     return logits[:, -1] - total, label - total
+
+
+def negligible(dtype: torch.dtype) -> float:
+    """Posteriors below count as 0: beside those of the same frame, which add up to 1, rounding loses them, and their
+    products with scores and weights would be subnormal numbers, which slow a processor down manifold."""
+    return float(torch.finfo(dtype).tiny**0.5)
 
 
 class _Likelihood(torch.autograd.Function):
@@ -97,8 +104,8 @@ class _Likelihood(torch.autograd.Function):
         posterior_blank = (known + blank + beta[down]).exp()
         posterior_label = torch.where(emits, (known + label + beta[torch.where(emits, right, down)]).exp(), 0.0)
         sound = likelihood.isfinite()[sequence]
-        ctx.save_for_backward(torch.where(sound, posterior_blank, 0.0), torch.where(sound, posterior_label, 0.0),
-                              sequence)
+        ctx.save_for_backward(*(torch.where(sound & (posterior >= negligible(blank.dtype)), posterior, 0.0)
+                                for posterior in (posterior_blank, posterior_label)), sequence)
         return -likelihood
 
     @staticmethod

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from laptime.training.nn.keyed_dropout import KeyedAttentionDropout, KeyedDropout, constants, dropped
+from laptime.training.nn.keyed_dropout import KeyedAttentionDropout, KeyedDropout, constants, dropped, factors
 
 
 def keys(count, seed=1):
@@ -66,3 +66,18 @@ def test_gradient_flows_through_what_is_kept():
 
 def test_constants_are_the_same_everywhere():
     assert constants("embed", 3).tolist() == [1005601769, 1671420858, -1760258837]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_factors_are_the_hash_compared_with_the_probability(dtype):
+    """In Python's whole numbers, where nothing overflows; arithmetic shift as in two's complement."""
+    def wrapped(number):
+        return (number + 2**31) % 2**32 - 2**31
+
+    bits = keys(500)
+    expected = []
+    for number in bits.tolist():
+        mixed = wrapped(number * 0x7FEB352D)
+        mixed = wrapped((mixed ^ (mixed >> 15)) * 0x1B56C4E9)
+        expected.append(0.0 if (mixed + 2**31) < int(0.1 * 2**32) else 1 / 0.9)
+    assert torch.equal(factors(bits.clone(), 0.1, dtype), torch.tensor(expected, dtype=dtype))

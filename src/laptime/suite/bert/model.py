@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from laptime.suite.bert import on_cpu
 from laptime.suite.bert.config import ModelConfig
 from laptime.training.data.packing import Packing
 from laptime.training.nn.keyed_dropout import KeyedAttentionDropout, KeyedDropout
@@ -25,6 +26,11 @@ class Tokens:
     segments: torch.Tensor
     positions: torch.Tensor
     keys: torch.Tensor
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """In its tanh form (reference)."""
+    return on_cpu.gelu(x) if on_cpu.suits(x) else F.gelu(x, approximate="tanh")
 
 
 class Embeddings(torch.nn.Module):
@@ -64,6 +70,9 @@ class Attention(torch.nn.Module):
 
     def _by_groups(self, qkv: torch.Tensor, tokens: Tokens) -> torch.Tensor:
         """Sequences of one length at a time, so that every product is dense and whole."""
+        if self.training and self.dropout.probability and on_cpu.suits(qkv):
+            dropout = on_cpu.Dropout(tokens.keys, self.dropout.columns, self.dropout.probability)
+            return on_cpu.attention(qkv, tokens.packing.groups, self.heads, dropout)
         sizes = [group.tokens for group in tokens.packing.groups]
         parts = zip(tokens.packing.groups, qkv.split(sizes), tokens.keys.split(sizes), strict=True)
         return torch.cat([self._group(part, keys.view(group.count, group.length)) for group, part, keys in parts])
@@ -114,7 +123,7 @@ class Layer(torch.nn.Module):
 
     def forward(self, x_TH: torch.Tensor, tokens: Tokens) -> torch.Tensor:
         x_TH = self.attention["output"](self.attention["self"](x_TH, tokens), x_TH, tokens.keys)
-        y = F.gelu(self.intermediate["dense"](x_TH), approximate="tanh")
+        y = gelu(self.intermediate["dense"](x_TH))
         return self.output(y, x_TH, tokens.keys)
 
 
@@ -143,7 +152,7 @@ class Transform(torch.nn.Module):
         self.LayerNorm = torch.nn.LayerNorm(config.hidden, eps=config.norm_epsilon)
 
     def forward(self, x_PH: torch.Tensor) -> torch.Tensor:
-        return self.LayerNorm(F.gelu(self.dense(x_PH), approximate="tanh"))
+        return self.LayerNorm(gelu(self.dense(x_PH)))
 
 
 class WordHead(torch.nn.Module):

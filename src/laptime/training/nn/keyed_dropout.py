@@ -22,12 +22,18 @@ def constants(place: str, *shape: int) -> torch.Tensor:
 
 
 def dropped(x: torch.Tensor, bits: torch.Tensor, probability: float) -> torch.Tensor:
-    """`x` with elements zeroed where the hash of `bits` (int32, the shape of x, overwritten) falls below `probability`;
-    the rest is scaled by 1 / (1 - probability)."""
+    """`x` times `factors`: `bits` (int32, the shape of x) are overwritten."""
+    return x * factors(bits, probability, x.dtype)
+
+
+def factors(bits: torch.Tensor, probability: float, dtype: torch.dtype) -> torch.Tensor:
+    """0 where the hash of `bits` (int32, overwritten) falls below `probability`, else 1 / (1 - probability).
+
+    Compared in place: on a CPU a pass over whole numbers takes a fraction of one that makes or reads booleans.
+    """
     bits = bits.mul_(FIRST)
     bits = bits.bitwise_xor_(bits >> 15).mul_(SECOND)
-    kept = bits >= int(probability * 2**32) - 2**31
-    return x * kept.to(x.dtype).mul_(1.0 / (1.0 - probability))
+    return bits.ge_(int(probability * 2**32) - 2**31).to(dtype).mul_(1.0 / (1.0 - probability))
 
 
 class KeyedDropout(torch.nn.Module):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from laptime.training.optim import adagrad
 from laptime.training.optim.adagrad import Adagrad
 
 
@@ -35,6 +36,28 @@ def test_sparse_updates_equal_dense_ones_and_add_up_repeated_rows():
     assert torch.allclose(sparse, dense, rtol=1e-13, atol=0)
     assert torch.equal(sparse[[0, 2, 3, 5]], drawn(6, 2)[[0, 2, 3, 5]])
     assert not torch.equal(sparse[1], drawn(6, 2)[1])
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 3, 4, 100])
+def test_sparse_updates_are_the_same_bits_however_many_rows_at_a_time(rows_at_a_time, monkeypatch):
+    results = []
+    for size in (1 << 18, rows_at_a_time * 2 * 8):
+        monkeypatch.setattr(adagrad, "CHUNK_BYTES", size)
+        weight = torch.nn.Parameter(drawn(9, 2))
+        optimizer = Adagrad([weight], learning_rate=0.1)
+        for step in range(2):
+            weight.grad = torch.sparse_coo_tensor(torch.arange(1, 9)[None], drawn(8, 2, seed=step), (9, 2), check_invariants=True)
+            optimizer.step()
+        results.append((weight.detach(), optimizer.state[weight]["sum"]))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_empty_sparse_gradient_changes_nothing():
+    weight = torch.nn.Parameter(drawn(3, 2))
+    optimizer = Adagrad([weight], learning_rate=0.1)
+    weight.grad = torch.sparse_coo_tensor(torch.empty(1, 0, dtype=torch.int64), drawn(0, 2), (3, 2), check_invariants=True)
+    optimizer.step()
+    assert torch.equal(weight, drawn(3, 2))
 
 
 def test_rate_is_read_at_every_step_and_state_exists_from_the_start():

@@ -11,9 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from laptime.suite.dlrm_dcnv2.config import ModelConfig
+from laptime.suite.dlrm_dcnv2.cross import crossed
 from laptime.training.distributed.exchange import keep_local
 from laptime.training.distributed.world import World
 from laptime.training.nn.embedding_tables import EmbeddingTables, Holding, Lookups
+from laptime.training.nn.kept_gradients import Linear
 from laptime.training.seeds import Seeds
 
 
@@ -26,10 +28,18 @@ class LowRankCross(torch.nn.Module):
         self.w = torch.nn.ModuleList(torch.nn.Linear(rank, columns) for _ in range(layers))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self._whole(x):
+            return crossed(x, *([one.get_parameter(name) for one in layers] for layers, name in (
+                (self.v, "weight"), (self.w, "weight"), (self.w, "bias"))))
         first = x
         for v, w in zip(self.v, self.w, strict=True):
             x = torch.addcmul(x, first, w(v(x)))
         return x
+
+    def _whole(self, x: torch.Tensor) -> bool:
+        """Whether to compute all layers as one: a compiler does as well by itself, and autocast needs torch's own."""
+        plain = torch.compiler.is_compiling() or x.is_meta or torch.is_autocast_enabled(x.device.type)
+        return len(self.v) > 0 and not plain
 
 
 class DLRM(torch.nn.Module):
@@ -81,4 +91,4 @@ def _empty(like: torch.Tensor) -> torch.Tensor:
 
 
 def _layers(sizes: Sequence[int]) -> torch.nn.ModuleList:
-    return torch.nn.ModuleList(torch.nn.Linear(low, high) for low, high in pairwise(sizes))
+    return torch.nn.ModuleList(Linear(low, high) for low, high in pairwise(sizes))

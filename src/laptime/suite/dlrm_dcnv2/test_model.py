@@ -8,9 +8,10 @@ import torch
 from laptime.config import override
 from laptime.suite.dlrm_dcnv2.config import BAGS, ROWS, full, mini
 from laptime.suite.dlrm_dcnv2.data import Micro
-from laptime.suite.dlrm_dcnv2.model import DLRM, initialise
+from laptime.suite.dlrm_dcnv2.model import DLRM, LowRankCross, initialise
 from laptime.suite.dlrm_dcnv2.train import Loss, build_optimizer
 from laptime.training.distributed.world import World
+from laptime.training.nn import kept_gradients
 from laptime.training.nn.embedding_tables import Lookups, grouped, starts_of
 from laptime.training.seeds import Seeds
 
@@ -178,6 +179,39 @@ def test_weights_after_two_updates_equal_torch_s_own_adagrad(step):
     for name, expected in their_tensors(theirs, gradient=False).items():
         found = ours.get_parameter(name)
         assert torch.allclose(found, expected, rtol=1e-8, atol=1e-9), name  # where g is tiny, g / (|g| + eps) is not
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_cross_layers_as_one_equal_single_ones_in_every_gradient(layers, monkeypatch):
+    monkeypatch.setattr(kept_gradients, "KEPT_BYTES", 1)
+    cross = LowRankCross(11, 3, layers).double()
+    x = torch.randn(5, 11, dtype=torch.float64, requires_grad=True)
+    factors = torch.randn(5, 11, dtype=torch.float64)
+    results = []
+    for whole in (True, True, False):  # the second time in the gradients' memory of the first
+        monkeypatch.setattr(LowRankCross, "_whole", lambda self, x, whole=whole: whole)
+        y = cross(x)
+        assert ("_Crossed" in type(y.grad_fn).__name__) is whole
+        gradients = torch.autograd.grad((y * factors).sum(), [x, *cross.parameters()])
+        results.append([y.detach(), *(one.clone() for one in gradients)])
+    for mine, again, theirs in zip(*results, strict=True):
+        assert torch.equal(mine, again)
+        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_cross_layers_leave_the_gradient_that_comes_in_as_it_was():
+    cross, x, given = LowRankCross(11, 3, 2), torch.randn(5, 11, requires_grad=True), torch.randn(5, 11)
+    before = given.clone()
+    cross(x).backward(given)
+    assert torch.equal(given, before)
+
+
+def test_cross_layers_are_single_ones_where_autocast_or_the_meta_device_is():
+    cross, x = LowRankCross(11, 3, 2), torch.randn(5, 11)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not cross._whole(x)
+    assert not cross._whole(x.to("meta"))
+    assert cross._whole(x)
 
 
 def test_cross_network_without_layers_changes_nothing():

@@ -9,6 +9,8 @@ import torch
 
 from laptime.training.optim.momentum import Parameters, Tensors
 
+CHUNK_BYTES = 1 << 18  # of rows updated at a time on the CPU: with what is made of them they stay in a core's cache
+
 
 class Adagrad(torch.optim.Optimizer):
     """One learning rate as the 0-D tensor `rate`; `initial` is what the sums start from."""
@@ -39,12 +41,14 @@ class Adagrad(torch.optim.Optimizer):
         torch._foreach_sub_(weights, moves)
 
     def sparse(self, weight: torch.Tensor, gradient: torch.Tensor, sums: torch.Tensor, epsilon: float) -> None:
-        """One step of the rows of a sparse gradient, in place."""
+        """One step of the rows of a sparse gradient, in place; on the CPU some at a time, in one pass over memory."""
         rows, values = _distinct(gradient)
-        total = sums.index_select(0, rows).addcmul_(values, values)
-        sums.index_copy_(0, rows, total)
-        moves = values / total.sqrt_().add_(epsilon)
-        weight.index_add_(0, rows, moves.mul_(-self.rate))
+        several = max(1, CHUNK_BYTES // (values[:1].nbytes or 1)) if weight.device.type == "cpu" else len(rows) or 1
+        for some, gradients in zip(rows.split(several), values.split(several), strict=True):
+            total = sums.index_select(0, some).addcmul_(gradients, gradients)
+            sums.index_copy_(0, some, total)
+            moves = torch.div(gradients, total.sqrt_().add_(epsilon), out=total)
+            weight.index_add_(0, some, moves.mul_(-self.rate))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

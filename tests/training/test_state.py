@@ -295,6 +295,16 @@ def test_tables_of_less_than_the_limit_are_copied_like_all_else():
     assert state.aside().tensors.keys() == state.tensors.keys()
 
 
+def test_process_that_warm_up_touches_no_row_of_puts_none_aside(no_copies):
+    model, optimizer, _ = big_table()
+    state = state_of(modules={"m": model}, optimizers={}, touched={"m.weight": lambda: torch.empty(0, dtype=torch.int64)})
+    saved = state.aside()
+    state.restore(saved)
+    assert (state.difference(saved), len(saved.parts["m.weight"].rows)) == ([], 0)
+    stepped(model, optimizer, [3])
+    assert state.difference(saved) == ["m.weight"]
+
+
 def test_frozen_table_is_not_put_aside(no_copies):
     table = torch.nn.Embedding(5000, 32)
     state = state_of(modules={"m": table}, optimizers={}, frozen=["m.weight"], touched={"m.weight": lambda: torch.tensor([1])})

@@ -134,3 +134,13 @@ def test_every_lookup_is_found_by_the_process_that_has_its_row():
     found = [share.flat(ids + np.repeat(share.shifts, (2, 1)), (2, 1)) for share in shares]
     assert found[0].tolist() == [[0, -1, -1], [31, -1, 33]]
     assert found[1].tolist() == [[-1, 31, 34], [-1, 0, -1]]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(1, 9))
+def test_every_row_of_every_table_is_held_once_however_they_divide(rows, processes):
+    """Also where there are fewer rows than processes: some then hold none of a table."""
+    shares = shares_of(rows, [1] * len(rows), processes, "rows")
+    for k, count in enumerate(rows):
+        held = [row for share in shares for row in range(share.lows[k], share.lows[k] + share.rows[k])]
+        assert held == list(range(count))
+        assert max(share.rows[k] for share in shares) - min(share.rows[k] for share in shares) <= 1

@@ -16,7 +16,7 @@ from laptime.events import Cadence, Plan, Point
 from laptime.rules.load import load_round
 from laptime.suite.dlrm_dcnv2 import shortcuts, train
 from laptime.suite.dlrm_dcnv2.config import PRESETS, full, mini, smoke, validate
-from laptime.suite.dlrm_dcnv2.data import EvalBatch, generate, sizes, synthetic_batches, synthetic_rows
+from laptime.suite.dlrm_dcnv2.data import EvalBatch, EvalBatches, generate, sizes, synthetic_batches, synthetic_rows
 from laptime.suite.dlrm_dcnv2.model import DLRM
 from laptime.suite.dlrm_dcnv2.published import facts
 from laptime.training import state as state_module
@@ -86,6 +86,23 @@ def test_evaluation_counts_only_what_is_not_padding_and_returns_to_training(tmp_
     session.evaluation.batches = [EvalBatch(dense, labels, Lookups(lookups.flat_NL), valid)]
     assert session.evaluation() == {"eval_accuracy": 0.75}
     assert session.model.training
+
+
+def test_evaluation_of_files_equals_scikit_learn_s_on_the_scores(tmp_path):
+    """From files to the area: 101 samples in batches of 40, the last one padded."""
+    roc_auc_score = pytest.importorskip("sklearn.metrics", reason="dev extra not installed").roc_auc_score
+    config = override(TINY, ["data.train_samples=64", "data.eval_samples=101", "data.eval_batch_size=40"])
+    generate(config, tmp_path, 3)
+    store = Store.open(tmp_path)
+    plan = Plan(config.global_batch_size, Point(1, "epochs"), Cadence("epochs", (1,)), sizes(config, store.metadata))
+    session = train.build(config, Context(ALONE, store, Seeds(5), plan, tmp_path))
+    store.unlock()
+    with torch.no_grad():
+        scored = [(session.model(dense.double(), lookups)[valid], labels[valid])
+                  for dense, labels, lookups, valid in EvalBatches(store, config, ALONE)]
+    scores, labels = (torch.cat(parts).numpy() for parts in zip(*scored, strict=True))
+    assert len(scores) == 101
+    assert session.evaluation()["eval_accuracy"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_tables_that_never_learn_stay_as_they_were_drawn(tmp_path):

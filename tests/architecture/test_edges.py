@@ -1,6 +1,7 @@
 """What only the edges may do, found in the source; the import contracts are checked by `lint-imports`."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import laptime
@@ -15,6 +16,7 @@ def units() -> list[Path]:
     return sorted(path for path in SOURCE.rglob("*.py") if not path.name.startswith("test_"))
 
 
+@cache
 def names(path: Path) -> set[str]:
     """Dotted names used in a file, such as "os.environ"."""
     return {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute | ast.Name)}

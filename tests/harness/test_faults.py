@@ -6,6 +6,7 @@ docs/launching.md states them.
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,13 +80,23 @@ def ends(folder, request):
     return message, seconds
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [
-    ("rank 1 is killed", r"run 2 of 2 failed: the process of rank 1 was killed by SIGKILL \(out of memory\?\)"),
-    ("rank 1 raises", "run 2 of 2 failed: RuntimeError: the network exploded")])
-def test_rank_that_dies_ends_the_run_at_once(tmp_path, behaviour, words):
-    message, seconds = ends(tmp_path, faulty(tmp_path, behaviour))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A set that ended because a rank was killed: (its folder, message, seconds from the fault to the end)."""
+    folder = tmp_path_factory.mktemp("killed")
+    return folder, *ends(folder, faulty(folder, "rank 1 is killed"))
+
+
+def test_rank_that_is_killed_ends_the_run_at_once(killed):
+    _, message, seconds = killed
     assert pytest.approx(0, abs=3 + ROOM_SECONDS) == seconds
-    assert re.match(words, message), message
+    assert re.match(r"run 2 of 2 failed: the process of rank 1 was killed by SIGKILL \(out of memory\?\)", message), message
+
+
+def test_rank_that_raises_ends_the_run_at_once(tmp_path):
+    message, seconds = ends(tmp_path, faulty(tmp_path, "rank 1 raises"))
+    assert pytest.approx(0, abs=3 + ROOM_SECONDS) == seconds
+    assert re.match("run 2 of 2 failed: RuntimeError: the network exploded", message), message
 
 
 @pytest.mark.parametrize(("behaviour", "more"), [("rank 1 hangs", ""), ("rank 1 stops", r" \(rank 1 is stopped\)")])
@@ -106,8 +117,8 @@ def test_rank_that_hears_no_signal_is_killed_and_the_log_closed_for_it(tmp_path,
     assert "in sum" in output
 
 
-def test_set_goes_on_after_a_fault(tmp_path):
-    ends(tmp_path, faulty(tmp_path, "rank 1 is killed", nproc=2))
+def test_set_goes_on_after_a_fault(killed, tmp_path):
+    shutil.copytree(killed[0], tmp_path, dirs_exist_ok=True)
     (results(tmp_path) / "set.json").unlink()  # so that the behaviour may change
     outcome = run_set(faulty(tmp_path, "together"), Quiet())
     assert [(one.index, one.status) for one in outcome.outcomes] == [(1, "converged")]
@@ -141,7 +152,8 @@ def wait_for(condition, seconds=90):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, errors.TERMINATED), (signal.SIGINT, errors.INTERRUPTED)])
+@pytest.mark.parametrize(("number", "code"), [
+    (signal.SIGTERM, errors.TERMINATED), pytest.param(signal.SIGINT, errors.INTERRUPTED, marks=pytest.mark.slow)])
 def test_signal_ends_ranks_that_wait_in_a_collective(tmp_path, number, code):
     process = started(tmp_path, "--set", "behaviour=rank 1 hangs", "--set", "reaches_at=0")
     time.sleep(1)  # rank 0 is now in the collective to which rank 1 does not come
@@ -156,9 +168,8 @@ def test_signal_ends_ranks_that_wait_in_a_collective(tmp_path, number, code):
     assert status_of(results(tmp_path) / "unfinished_0_0.log") == ["aborted"]
 
 
-def test_aborted_log_is_one_that_check_reads(tmp_path, capsys):
-    ends(tmp_path, faulty(tmp_path, "rank 1 is killed"))
-    code = main(["check", str(results(tmp_path) / "unfinished_1_0.log"), "--suite", str(SUITE.extra)])
+def test_aborted_log_is_one_that_check_reads(killed, capsys):
+    code = main(["check", str(results(killed[0]) / "unfinished_1_0.log"), "--suite", str(SUITE.extra)])
     out, err = capsys.readouterr()
     assert (code, err) == (errors.FINE, "")  # no result, and no finding against the rules
     assert "aborted" in out

@@ -305,7 +305,7 @@ def test_two_processes_log_once_and_agree(tmp_path):
     assert keys.count("run_start") == keys.count("run_stop") == 1
 
 
-@pytest.mark.seconds
+@pytest.mark.slow  # test_faults.py has one that raises in a collective
 def test_one_broken_rank_of_two_ends_the_other_and_is_the_reason(tmp_path):
     begin = time.monotonic()
     with pytest.raises(RunFailed, match="run 1 of 1 failed: RuntimeError: the network exploded"):

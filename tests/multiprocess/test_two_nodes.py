@@ -133,6 +133,7 @@ def test_node_that_dies_ends_the_run_on_the_other(job):
         assert living(family) == []
 
 
+@pytest.mark.slow
 def test_rank_killed_on_another_node_is_named(job):
     folder, commands = job
     with nodes(commands) as running:
@@ -157,6 +158,7 @@ def test_scheduler_that_stops_one_node_ends_the_set_on_both(job):
         assert "stopped by SIGTERM" in running[1].communicate(timeout=60)[0]
 
 
+@pytest.mark.slow
 def test_scheduler_that_stops_the_first_node_ends_the_set_on_both(job):
     folder, commands = job
     with nodes(commands) as running:

@@ -30,40 +30,52 @@ def layouts_of(name):
     return json.loads((folders()[name] / "golden.json").read_text())["equal_spans"]
 
 
-def offered(forms, processes):
-    """(benchmark, form) wherever the benchmark's layout says how; what it refuses is tested with the layouts."""
-    found = []
-    for name in RUNNABLE:
+def thinned(number, kept):
+    """Marks of a test that must run for some benchmarks always, and for the others where minutes count for little."""
+    return () if kept or number % 3 == 0 else pytest.mark.slow
+
+
+def offered(forms, processes, *, thin=False):
+    """(benchmark, form) wherever the benchmark's layout says how; what it refuses is tested with the layouts.
+
+    `thin` leaves every form to one benchmark or more, and every benchmark a form or more, and calls the others slow."""
+    found, seen = [], set()
+    for number, name in enumerate(RUNNABLE):
         benchmark, layout = benchmark_of(name), layouts_of(name)
-        for form in forms:
+        for turn, form in enumerate(forms):
             config = override(benchmark.presets[layout["preset"]](), [*layout["overrides"], *form])
             with suppress(InvalidConfiguration):
                 check(config.parallel, benchmark.layout(config), processes)
-                found.append(pytest.param((name, form), id=f"{name} {' '.join(form)}"))
+                first = not {name, str(form)} <= seen
+                marks = thinned(number + turn, first) if thin else ()
+                seen |= {name, str(form)} if not marks else set()
+                found.append(pytest.param((name, form), id=f"{name} {' '.join(form)}", marks=marks))
     return found
 
 
 @pytest.fixture(scope="module")
 def prepared_once(tmp_path_factory):
-    """(data folder, layouts, the losses of one process) of a benchmark, made when first asked for."""
+    """(data folder, layouts, the losses of one process for some overrides) of a benchmark, made when first asked for."""
 
     @cache
     def of(name):
         layout = layouts_of(name)
         root = prepared(name, layout["preset"], tmp_path_factory.mktemp(name), layout["overrides"])
-        return root, layout, alone(name, root, layout, [])
+        return root, layout, cache(lambda *more: alone(name, root, layout, more))
 
     return of
 
 
 @pytest.fixture
 def case(request, prepared_once):
-    """(benchmark, data folder, its layouts, the losses of one process), and the form where there is one."""
+    """(benchmark, data folder, its layouts, losses of one process), and the form where there is one."""
     name, *form = request.param if isinstance(request.param, tuple) else (request.param,)
     return (name, *prepared_once(name), *form)
 
 
 every = pytest.mark.parametrize("case", RUNNABLE, indirect=True)
+some = pytest.mark.parametrize("case", [pytest.param(name, marks=thinned(number, False)) for number, name in enumerate(RUNNABLE)],
+                               indirect=True)
 
 
 def alone(name, root, layout, more):
@@ -85,62 +97,59 @@ def relative_difference(one, other):
 
 @every
 def test_losses_with_accumulation_equal(case):
-    name, root, layout, reference = case
-    assert relative_difference(reference, alone(name, root, layout, ["parallel.accumulation_steps=2"])) <= 1e-10
+    *_, reference = case
+    assert relative_difference(reference(), reference("parallel.accumulation_steps=2")) <= 1e-10
 
 
 @every
 def test_losses_with_two_processes_equal(case, pair):
     name, root, layout, reference = case
-    assert relative_difference(reference, several(pair, name, root, layout, [])) <= 1e-10
+    assert relative_difference(reference(), several(pair, name, root, layout, [])) <= 1e-10
 
 
 @every
 def test_losses_with_two_processes_and_a_span_across_them_equal(case, pair):
-    name, root, layout, _ = case
-    wide = alone(name, root, layout, layout["other"])
-    assert relative_difference(wide, several(pair, name, root, layout, layout["other"])) <= 1e-10
+    name, root, layout, reference = case
+    assert relative_difference(reference(*layout["other"]), several(pair, name, root, layout, layout["other"])) <= 1e-10
 
 
-@every
+@some
 def test_losses_with_two_processes_and_accumulation_equal(case, pair):
     name, root, layout, reference = case
     both = several(pair, name, root, layout, ["parallel.accumulation_steps=2"])
-    assert relative_difference(reference, both) <= 1e-10
+    assert relative_difference(reference(), both) <= 1e-10
 
 
-@every
+@some
 def test_losses_in_float32_equal_within_1e_5(case, pair):
-    name, root, layout, _ = case
+    name, root, layout, reference = case
     single = ["speed.dtype=float32"]
-    reference = alone(name, root, layout, single)
-    assert relative_difference(reference, several(pair, name, root, layout, single)) <= 1e-5
+    assert relative_difference(reference(*single), several(pair, name, root, layout, single)) <= 1e-5
 
 
 @pytest.mark.seconds
-@pytest.mark.parametrize("case", offered(TWO, 2), indirect=True)
+@pytest.mark.parametrize("case", offered(TWO, 2, thin=True), indirect=True)
 def test_losses_of_every_form_that_two_processes_can_take_equal(case, pair):
     name, root, layout, reference, form = case
-    assert relative_difference(reference, several(pair, name, root, layout, form)) <= 1e-10
+    assert relative_difference(reference(), several(pair, name, root, layout, form)) <= 1e-10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", offered(FOUR, 4), indirect=True)
 def test_losses_of_every_form_that_four_processes_can_take_equal(case, quad):
     name, root, layout, reference, form = case
-    assert relative_difference(reference, several(quad, name, root, layout, form)) <= 1e-10
+    assert relative_difference(reference(), several(quad, name, root, layout, form)) <= 1e-10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", offered(TWO, 2), indirect=True)
 def test_losses_of_every_form_in_float32_equal_within_1e_5(case, pair):
-    name, root, layout, _, form = case
+    name, root, layout, reference, form = case
     single = ["speed.dtype=float32"]
-    reference = alone(name, root, layout, single)
-    assert relative_difference(reference, several(pair, name, root, layout, [*form, *single])) <= 1e-5
+    assert relative_difference(reference(*single), several(pair, name, root, layout, [*form, *single])) <= 1e-5
 
 
 @every
 def test_losses_at_another_span_differ(case):
-    name, root, layout, reference = case
-    assert relative_difference(reference, alone(name, root, layout, layout["other"])) > 1e-4
+    *_, layout, reference = case
+    assert relative_difference(reference(), reference(*layout["other"])) > 1e-4

@@ -22,6 +22,7 @@ from laptime.training.data.sampler import Spread
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
 from laptime.training.seeds import Seeds
+from laptime.training.speed import can_compile
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(smoke(), ["game.size=3", "game.move_limit=14", "game.pass_from=5", "search.readouts=4", "search.fast_readouts=2",
@@ -78,6 +79,23 @@ def test_planes_and_kernels_lie_in_memory_as_declared(root, tmp_path, name, layo
     for micro in (next(iter(session.batches(1))).micro[0], next(iter(session.synthetic())).micro[0]):
         assert micro.planes.is_contiguous(memory_format=layout)
     assert session.model.blocks[0].first.conv.weight.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own compiler
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile(), reason="no C compiler")
+def test_a_compiled_step_is_the_same_step(tmp_path):
+    """Losses, weights and running statistics over four steps, in float64, with two groups of batch norm."""
+    def trained(*changes):
+        config = override(TINY, ["speed.dtype=float64", "norm_span=4", "data.start=false", *changes])
+        session = session_of(config, None, tmp_path)
+        losses = [float(session.step(batch)) for _ in range(2) for batch in session.synthetic()]
+        return losses, session.model.state_dict()
+
+    (losses, weights), (compiled_losses, compiled_weights) = trained(), trained("speed.compile=step")
+    assert compiled_losses == pytest.approx(losses, rel=1e-12)
+    assert losses[0] != losses[2]
+    assert all(torch.allclose(weights[name], compiled_weights[name], rtol=1e-11, atol=1e-13) for name in weights)
 
 
 def test_a_run_begins_with_the_supplied_network_and_games(root, tmp_path):

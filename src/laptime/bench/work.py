@@ -55,7 +55,7 @@ def measure(subject: Subject) -> Work:
     """The work of the full preset. Raises UserError for a benchmark whose loop cannot be taken apart."""
     try:
         return _on(subject, torch.device("meta"))
-    except (RuntimeError, NotImplementedError):  # a value decides on a shape: then real numbers, of few samples
+    except (RuntimeError, NotImplementedError, TypeError):  # a value decides on a shape: then real numbers
         return _on(subject, torch.device("cpu"))
 
 

@@ -23,9 +23,10 @@ from laptime.config import Parallel
 from laptime.errors import DataProblem
 from laptime.events import Sizes
 from laptime.suite.rnnt.config import RNNTConfig
-from laptime.suite.rnnt.features import DITHER_TABLE, Clips, Features, spliced_count
+from laptime.suite.rnnt.features import DITHER_TABLE, Clips, Features, frame_count, spliced_count
 from laptime.suite.rnnt.published import TRANSCRIPTS, reformat
 from laptime.suite.rnnt.reader import (
+    SPEED,
     Micro,
     Shares,
     Utterances,
@@ -266,30 +267,36 @@ class EvalBatches:
 
 
 def synthetic_batches(config: RNNTConfig, manifest: Manifest, world: World) -> Iterator[Batch[Micro]]:
-    """Training batches of noise without data, for warm-up: the longest utterances that can come, and half as long."""
+    """Training batches of noise without data, for warm-up: the longest utterances that can come, and half as long.
+
+    Before them one of utterances as they come, where the manifest tells (samples, labels) of some, by length, as
+    `typical`: what is measured.
+    """
     spread, feed = _spread(config, world), Feed(features_of(config, Seeds(0), world), config.model.time_stack)
-    generator = Seeds(0).numpy("synthetic")
-    for part in (1, 2):
-        samples = max(config.data.step, manifest.count("longest_train") // part)
-        labels = max(1, manifest.count("longest_labels") // part)
-        size = (spread.micro_batch_size, samples, labels)
-        micro = tuple(feed.receive(feed.send(_synthetic(config, feed.features, generator, size)))
-                      for _ in range(spread.accumulation))
-        yield Batch(micro, config.global_batch_size)
+    longest = (max(config.data.step, manifest.count("longest_train")), manifest.count("longest_labels"))
+    typical = np.array(manifest.facts.get("typical", ()), np.int64).reshape(-1, 2)
+    sizes = [np.array([(longest[0] // part, max(1, longest[1] // part))] * config.global_batch_size) for part in (1, 2)]
+    if len(typical):
+        places = (np.arange(config.global_batch_size) + 0.5) * len(typical) / config.global_batch_size
+        sizes.insert(0, typical[places.astype(np.int64)])
+    for one in sizes:
+        shares_of_rank = spread.share(np.arange(config.global_batch_size))
+        yield Batch(tuple(feed.receive(feed.send(_synthetic(config, feed.features, one[share], share)))
+                          for share in shares_of_rank), config.global_batch_size)
 
 
-def _synthetic(config: RNNTConfig, features: Features, generator: np.random.Generator,
-               size: tuple[int, int, int]) -> Shares:
-    """size: utterances, samples and labels of each."""
-    batch, samples, labels = size
-    numbers = np.arange(batch)
-    pcm = [generator.integers(-1000, 1000, samples, np.int16) for _ in range(batch)]
-    draws = Draws(0)
-    speed = np.full(batch, config.data.speed_high)
-    frames = np.full(batch, samples // config.data.step)
-    masks = draw_masks(config.data, draws, numbers, frames) if config.data.augment else None
-    clips = Clips(pcm, speed if config.data.augment else np.ones(batch), np.zeros(batch, np.int64), masks)
-    ids = [generator.integers(1, config.model.vocabulary, labels).astype(np.uint16) for _ in range(batch)]
+def _synthetic(config: RNNTConfig, features: Features, sizes: Indices, numbers: Indices) -> Shares:
+    """sizes: (B, 2) samples and labels of each; numbers: which utterances they stand for."""
+    generator, draws, data = Seeds(0).numpy("synthetic"), Draws(0), config.data
+    pcm = [generator.integers(-1000, 1000, int(samples), np.int16) for samples in sizes[:, 0]]
+    equal = bool((sizes == sizes[0]).all())
+    random = data.speed_low + (data.speed_high - data.speed_low) * draws.uniform(numbers, SPEED)
+    speed = np.full(len(pcm), data.speed_high) if equal else random
+    none = np.zeros(len(pcm), np.int64)
+    plain = Clips(pcm, speed if data.augment else np.ones(len(pcm)), none, None)
+    frames = np.array([frame_count(length, data) for length in plain.lengths()], np.int64)
+    clips = Clips(pcm, plain.speed, none, draw_masks(data, draws, numbers, frames)) if data.augment else plain
+    ids = [generator.integers(1, config.model.vocabulary, int(labels)).astype(np.uint16) for labels in sizes[:, 1]]
     return shares(features, clips, ids, dropout_keys(draws, numbers), config.model.time_stack)
 
 

@@ -10,7 +10,7 @@ import torch
 from laptime.benchmark import Context
 from laptime.config import override
 from laptime.events import Cadence, Plan, Point
-from laptime.suite.rnnt import train
+from laptime.suite.rnnt import peer, train
 from laptime.suite.rnnt.config import full, mini
 from laptime.suite.rnnt.data import EvalBatch, sizes, synthetic_batches
 from laptime.suite.rnnt.reader import Micro
@@ -18,7 +18,7 @@ from laptime.suite.rnnt.schedule import WarmupHoldDecay
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
 from laptime.training.loop import Batch
-from laptime.training.nn.transducer_loss import lattice
+from laptime.training.nn.transducer_loss import lattice, transducer_loss, transition_scores
 from laptime.training.seeds import Seeds
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -209,3 +209,27 @@ def test_synthetic_batches_feed_a_step(tmp_path):
     session = session_of(override(TINY, ["speed.dtype=float32"]), tmp_path)
     manifest = Manifest("none", "", "", facts_of(TINY), {})
     assert all(math.isfinite(session.step(batch).item()) for batch in synthetic_batches(TINY, manifest, ALONE))
+
+
+def test_measured_batch_has_the_lengths_of_the_data(tmp_path):
+    """Published: 12.3 s on average with the long ones (961 hours of 281,241), none beyond the limit; the batch keeps all."""
+    seconds, labels = zip(*peer.typical(16.7), strict=True)
+    assert 11.0 < sum(seconds) / len(seconds) < 12.3
+    assert max(seconds) <= 16.7
+    assert sum(labels) == pytest.approx(4.2 * sum(seconds), rel=0.02)
+    micro = peer.measured_micro(mini(), torch.device("cpu"))
+    assert peer.lengths_of(micro).labels.tolist() == [labels for _, labels in peer.MINI]
+    assert len(set(micro.frames_B.tolist())) > 8
+    speeds = micro.frames_B * 0.03 / torch.tensor([seconds for seconds, _ in peer.MINI])
+    assert speeds.min() > 0.85 - 0.05  # a frame more or less
+    assert speeds.max() < 1.15 + 0.1
+
+
+def test_peer_s_loss_over_the_padded_grid_is_ours():
+    micro = micro_of(1)[0]
+    logits = torch.randn(4, 5, 4, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    cells = micro.cells
+    packed = logits[cells.sequence, cells.frame // 4, cells.label // 4]
+    ours = transducer_loss(*transition_scores(packed, cells, slice(None)), cells).mean()
+    theirs = peer.textbook_loss(logits, micro.labels_UB.T, peer.lengths_of(micro))
+    assert theirs.item() == pytest.approx(ours.item(), rel=1e-5)

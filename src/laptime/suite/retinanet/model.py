@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+from laptime.suite.retinanet import winograd
 from laptime.suite.retinanet.config import PYRAMID, STAGES, ModelConfig
 
 SHAPES_PER_CELL = 9  # three sizes times three ratios (Lin et al. 2017, section 4)
@@ -132,6 +133,15 @@ class Backbone(torch.nn.Module):
             parameter.requires_grad_(name.startswith(kept))
 
 
+def _of_maps(conv: torch.nn.Module, maps: Levels, *, relu: bool = False) -> Levels:
+    """A 3x3 convolution of several maps, then ReLU where asked for."""
+    assert isinstance(conv, torch.nn.Conv2d)
+    if conv.bias is not None and winograd.pays(maps[0], conv):
+        return winograd.convolved(maps, conv.weight, conv.bias, relu=relu)
+    made = [conv(one) for one in maps]
+    return [F.relu(one, inplace=True) for one in made] if relu else made
+
+
 class Pyramid(torch.nn.Module):
     """The feature pyramid: lateral 1x1, top-down addition, 3x3; further levels by strided 3x3 from the one before."""
 
@@ -146,7 +156,7 @@ class Pyramid(torch.nn.Module):
         lateral = [inner(x) for inner, x in zip(self.inner_blocks, features, strict=True)]
         for i in range(len(lateral) - 2, -1, -1):
             lateral[i] = lateral[i] + F.interpolate(lateral[i + 1], size=lateral[i].shape[-2:], mode="nearest")
-        levels = [layer(x) for layer, x in zip(self.layer_blocks, lateral, strict=True)]
+        levels = [level for layer, x in zip(self.layer_blocks, lateral, strict=True) for level in _of_maps(layer, [x])]
         for i, block in enumerate(self.extra_blocks.values()):
             levels.append(block(F.relu(levels[-1]) if i else levels[-1]))
         return levels
@@ -164,8 +174,9 @@ class Tower(torch.nn.Module):
         self.last, self.outputs = last, outputs
 
     def forward(self, levels: Levels) -> Levels:
-        last = getattr(self, self.last)
-        return [self._rows(last(self.conv(level))) for level in levels]
+        for layer in list(self.conv)[::2]:
+            levels = _of_maps(layer, levels, relu=True)
+        return [self._rows(level) for level in _of_maps(getattr(self, self.last), levels)]
 
     def _rows(self, x: torch.Tensor) -> torch.Tensor:
         """(N, anchors * outputs, H, W) -> (N, H * W * anchors, outputs); free in channels_last memory."""

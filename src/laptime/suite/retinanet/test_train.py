@@ -134,6 +134,19 @@ def test_a_span_over_ranks_pools_their_counts():
     assert weights.tolist() == pytest.approx([4 / (8 * (own + 7))] * 2)
 
 
+def test_all_levels_together_give_the_loss_of_level_by_level(tmp_path, monkeypatch):
+    session = session_of(TINY, tmp_path)
+    trained = [parameter for parameter in session.model.parameters() if parameter.requires_grad]
+    found = []
+    for small in (train.SMALL, 0):
+        monkeypatch.setattr(train, "SMALL", small)
+        value = session.loss(session.model, pictures(8))
+        found.append((value.item(), torch.autograd.grad(value, trained)))
+    (together, one), (apart, other) = found
+    assert together == pytest.approx(apart, rel=1e-12)
+    assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-14) for a, b in zip(one, other, strict=True))
+
+
 def test_hyperparameters_of_the_full_preset_are_the_reference_ones(tmp_path):
     with torch.device("meta"):
         session = session_of(full(), tmp_path, World(0, 1, torch.device("meta")))

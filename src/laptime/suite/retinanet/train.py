@@ -23,6 +23,8 @@ from laptime.training.optim.schedules import Applied
 from laptime.training.optim.warmup import Warmed
 from laptime.training.speed import Precision, apply_tf32, resolve
 
+SMALL = 1 << 20  # scores up to which all levels together cost less than level by level, which makes no copy of them
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -103,6 +105,8 @@ class Loss:
         scores, deltas = model(self.shape.fit(micro.images))
         with torch.no_grad():
             labels, weights, targets = self.targets(micro)
+        if sum(one.numel() for one in scores) <= SMALL:
+            return self._level(torch.cat(scores, 1), torch.cat(deltas, 1), labels, weights, targets)
         parts = zip(scores, deltas, labels.split(self.rows, 1), weights.split(self.rows, 1),
                     targets.split(self.rows, 1), strict=True)
         return torch.stack([self._level(*part) for part in parts]).sum()
@@ -114,7 +118,7 @@ class Loss:
         positive = index >= 0
         chosen = index.clamp(min=0)
         labels = torch.where(positive, micro.labels.gather(1, chosen), -1)
-        targets = encode(boxes.take_along_dim(chosen.unsqueeze(-1), 1), self.anchors)
+        targets = encode(boxes.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 4)), self.anchors)
         share = self.config.span / (self.count * self._pooled(positive.sum(1)).clamp(min=1).to(self.anchors.dtype))
         return labels, share.unsqueeze(1) * (index != IGNORED), targets
 

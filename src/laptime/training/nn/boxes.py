@@ -24,12 +24,17 @@ def area(boxes: torch.Tensor) -> torch.Tensor:
 
 def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every pair: (..., P, 4), (..., Q, 4) -> (..., P, Q); 0 where both are empty."""
-    a, b = one.unsqueeze(-2), other.unsqueeze(-3)
-    width = torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])
-    height = torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])
-    shared = width.clamp(min=0) * height.clamp(min=0)
-    union = area(a) + area(b) - shared
-    return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
+    a, b = _columns(one, -1), _columns(other, -2)
+    width = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
+    height = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0)
+    shared = width.mul_(height)
+    union = (area(one).unsqueeze(-1) + area(other).unsqueeze(-2)).sub_(shared)
+    return shared.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
+
+
+def _columns(boxes: torch.Tensor, axis: int) -> torch.Tensor:
+    """(..., P, 4) -> (4, ..., P) with an axis for broadcasting, each side's numbers next to each other in memory."""
+    return boxes.movedim(-1, 0).contiguous().unsqueeze(axis)
 
 
 def match(boxes: torch.Tensor, valid: torch.Tensor, anchors: torch.Tensor, *, high: float, low: float) -> torch.Tensor:
@@ -39,10 +44,10 @@ def match(boxes: torch.Tensor, valid: torch.Tensor, anchors: torch.Tensor, *, hi
     Besides, the anchors that overlap a true box best of all (ties included) stand for their own best box, whatever the
     overlap. Boxes that are not `valid` are padding.
     """
-    overlap = torch.where(valid.unsqueeze(-1), overlaps(boxes, anchors), NO_OVERLAP)
+    overlap = overlaps(boxes, anchors).masked_fill_(~valid.unsqueeze(-1), NO_OVERLAP)
     best, index = overlap.max(1)
     highest = overlap.amax(2, keepdim=True)
-    chosen = ((overlap == highest) & (highest > 0)).any(1)
+    chosen = (overlap == highest.masked_fill(highest <= 0, math.inf)).any(1)
     found = torch.where(best < low, NEGATIVE, torch.where(best < high, IGNORED, index))
     return torch.where(chosen, index, found)
 

@@ -25,8 +25,9 @@ def focal_loss(scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
 def _against(x: torch.Tensor, alpha: float, gamma: float) -> Pair:
     """FL(x, 0) and its derivative."""
     p, softplus = x.sigmoid(), F.softplus(x)
-    factor = (1 - alpha) * p.pow(gamma)
-    return factor * softplus, factor * (gamma * (1 - p) * softplus + p)
+    factor = p.pow(gamma).mul_(1 - alpha)
+    slope = (1 - p).mul_(gamma).mul_(softplus).add_(p).mul_(factor)
+    return softplus.mul_(factor), slope
 
 
 def _for(x: torch.Tensor, alpha: float, gamma: float) -> Pair:
@@ -47,9 +48,9 @@ class _Focal(torch.autograd.Function):
         chosen = rows * (labels >= 0).unsqueeze(-1)
         at = wide.gather(-1, index)
         (value_1, slope_1), (value_0, slope_0) = _for(at, *constants), _against(at, *constants)
-        gradient = (slope * rows).scatter_add(-1, index, chosen * (slope_1 - slope_0))
+        gradient = slope.mul_(rows).scatter_add_(-1, index, chosen * (slope_1 - slope_0))
         ctx.save_for_backward(gradient.to(scores.dtype))
-        return (value * rows).sum() + (chosen * (value_1 - value_0)).sum()
+        return value.mul_(rows).sum() + (chosen * (value_1 - value_0)).sum()
 
     @staticmethod
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]

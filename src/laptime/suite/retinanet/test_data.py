@@ -9,9 +9,12 @@ import torch
 from PIL import Image as Pillow
 from torch.nn import functional as F
 
+from laptime.benchmark import Context
 from laptime.config import override
 from laptime.errors import DataProblem, DataTouchedTooEarly
+from laptime.events import Cadence, Plan, Point
 from laptime.suite.retinanet import data, pretrain, published, scenes
+from laptime.suite.retinanet.benchmark import BENCHMARK
 from laptime.suite.retinanet.config import full, smoke
 from laptime.suite.retinanet.convert import write_annotations
 from laptime.suite.retinanet.model import Backbone
@@ -123,6 +126,36 @@ def test_a_published_tree_becomes_batches(source, tmp_path):
     assert step.global_size == 2
     assert step.micro[0].images.shape == (2, 3, 64, 64)
     assert step.micro[0].boxes.shape == (2, 8, 4)
+
+
+def test_a_published_tree_is_trained_on_and_evaluated(source, tmp_path):
+    """Three images in the published layout through everything: start weights, a step, detections, precision."""
+    config = tree_config()
+    data.prepare(config, source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    plan = Plan(2, Point(1, "epochs"), Cadence("epochs", (1,)), data.sizes(config, store.metadata))
+    session = BENCHMARK.build(config, Context(ALONE, store, SEEDS, plan, tmp_path))
+    start = session.model.head["regression_head"].bbox_reg.bias.detach().clone()
+    store.unlock()
+    events = list(session.train())
+    assert [type(one).__name__ for one in events] == ["Epoch", "Evaluating", "Note", "Evaluated"]
+    assert np.isfinite(events[2].values["train_loss"])
+    assert 0 <= events[3].metrics["eval_accuracy"] < 1
+    assert not torch.equal(session.model.head["regression_head"].bbox_reg.bias, start)
+
+
+def test_an_image_that_was_damaged_after_preparing_is_named(source, tmp_path):
+    data.prepare(tree_config(), source, tmp_path / "data")
+    store = Store.open(tmp_path / "data")
+    store.unlock()
+    shard = next((tmp_path / "data").glob("train*.shard"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-200])
+    with pytest.raises(DataProblem, match=r"train.*\.shard"):
+        [Pictures(Shards(store, "train"), tree_config().data)[i] for i in range(3)]
+    shard.write_bytes(bytes(len(content)))
+    with pytest.raises(DataProblem, match=r"expected a JPEG of 30 x 60 pixels as .*train"):
+        _ = Pictures(Shards(store, "train"), tree_config().data)[0]
 
 
 def test_packed_images_are_the_published_bytes(source, tmp_path):

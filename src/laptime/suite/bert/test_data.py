@@ -9,9 +9,18 @@ import torch
 from laptime.config import override
 from laptime.errors import DataProblem, DataTouchedTooEarly
 from laptime.suite.bert import published
-from laptime.suite.bert.articles import picked, read_text, write_text
+from laptime.suite.bert.articles import numbered, picked, read_text, write_text
 from laptime.suite.bert.config import full, mini, smoke
-from laptime.suite.bert.data import EvalBatches, Part, TrainBatches, prepare, sizes, synthetic_batches
+from laptime.suite.bert.data import (
+    GENERATED,
+    PUBLISHED,
+    EvalBatches,
+    Part,
+    TrainBatches,
+    prepare,
+    sizes,
+    synthetic_batches,
+)
 from laptime.suite.bert.instances import Instance, Vocabulary, instances
 from laptime.suite.bert.model import Bert, initialise, reference_names, transposed
 from laptime.suite.bert.published import features_of, instance_of
@@ -288,6 +297,43 @@ def test_synthetic_batches_have_the_shapes_of_real_ones(store):
     flat = [[*vars(one.tokens).values(), *one[1:]] for one in (real, made)]
     kinds = [[(x.dtype, x.ndim) for x in one if isinstance(x, torch.Tensor)] for one in flat]
     assert kinds[0] == kinds[1]
+
+
+def test_synthetic_samples_are_as_long_as_the_published_ones():
+    """Records of eval_10k have 25,382,591 / 10,000 bytes on average (fact of the data set); padding takes a byte per
+    number, a word (entries 999 to 16,383 here; rarer ones take three bytes) takes two."""
+    config, draw = full(), np.random.Generator(np.random.Philox(1))
+    sizes_of = [len(example(features_of(config, of_length(draw, length)))) + 16 for length in PUBLISHED.spread(300, 512)]
+    assert np.mean(sizes_of) == pytest.approx(2538.2591, rel=0.004)
+    assert np.mean(PUBLISHED.spread(300, 512)) == pytest.approx(305, abs=2)
+    assert max(PUBLISHED.spread(2, 512)) < 512  # the longer of two does not fill up on average
+
+
+def of_length(draw, length):
+    """A sample of ordinary words, masked as the published ones are."""
+    count = min(76, max(1, round(0.15 * length)))
+    tokens = draw.integers(999, 16384, length)
+    tokens[[0, length // 2, -1]] = 101, 102, 102
+    positions = np.sort(draw.choice(np.arange(1, length), count, replace=False))
+    tokens[positions] = np.where(draw.random(count) < 0.8, 103, tokens[positions])
+    return Instance(tuple(tokens.tolist()), length // 2, tuple(positions.tolist()),
+                    tuple(draw.integers(999, 16384, count).tolist()), False)
+
+
+def test_synthetic_samples_of_mini_are_as_long_as_the_generated_ones(tmp_path):
+    config = override(mini(), ["data.articles=300"])
+    write_text(config, tmp_path / "results", 5)
+    articles = [one for path in sorted((tmp_path / "results").iterdir()) for one in read_text(path)]
+    words = WordPiece(learnt((sentence for one in articles for sentence in one), config.model.vocabulary))
+    made = instances([numbered(words, one) for one in articles], config.data, WORDS, Stream(1), length=64, copies=2)
+    found, expected = np.array([len(one.tokens) for one in made]), GENERATED.spread(300, 64)
+    assert found.mean() == pytest.approx(expected.mean(), rel=0.02)
+    assert (found == 64).mean() == pytest.approx((expected == 64).mean(), abs=0.05)
+
+
+def test_synthetic_sizes_differ_from_step_to_step():
+    totals = [batch.micro[0].tokens.packing.tokens for batch in synthetic_batches(mini(), ALONE, steps=3)]
+    assert len(set(totals)) == 3
 
 
 @pytest.mark.parametrize(("change", "differs"), [("data.shuffle_labels=true", "labels"), ("data.keep_masks=false", "numbers")])

@@ -9,8 +9,10 @@ from other settings than those here (README): it is replaced only together with 
 
 import argparse
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -171,9 +173,9 @@ def _rounded(values: NDArray[np.float16]) -> NDArray[np.float16]:
 def shipped(name: str) -> dict[str, torch.Tensor]:
     """The tensors of a network of the repository, in single precision. Raises DataProblem."""
     try:
-        with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as content:
+        with (FOLDER / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as content:
             return {key: torch.from_numpy(content[key].astype(np.float32)) for key in content.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise DataProblem(f"expected a network at {FOLDER / name}.npz, found other ({error})",
                           hint="Install laptime again.") from None
 

@@ -19,7 +19,8 @@ TIME_FACTOR = 4  # width of the time embedding over that of the network
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, 3x3 convolution, plus time; norm, SiLU, 3x3 convolution; beside a shortcut."""
+    """Norm, SiLU, 3x3 convolution, plus time (N, 4 C, already through SiLU); norm, SiLU, 3x3 convolution; beside a
+    shortcut."""
 
     def __init__(self, before: int, after: int, *, time: int, groups: int) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        inner = self.conv1(F.silu(self.norm1(x))) + self.time(F.silu(time))[:, :, None, None]
+        inner = self.conv1(F.silu(self.norm1(x))) + self.time(time)[:, :, None, None]
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(inner)))
 
 
@@ -132,6 +133,7 @@ class UNet(nn.Module):
         if not self.config.conditioned:
             context = torch.zeros_like(context)
         time = self.time(sinusoids(levels, self.config.width).to(self.first.weight.dtype))
+        time = F.silu(time)  # once for all blocks
         x = self.first(latents)
         kept = [x]
         for i, stage in enumerate(self.down):

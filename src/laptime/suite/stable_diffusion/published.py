@@ -17,8 +17,10 @@ import hashlib
 import io
 import pickle
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -152,7 +154,7 @@ def _samples(config: StableDiffusionConfig, vocabulary: BytePairs, path: Path) -
 
 def moments_of(config: StableDiffusionConfig, content: bytes) -> NDArray[np.float32]:
     """(2 latent, side, side) of one npy. Raises ValueError for another shape, type or numbers that are not finite."""
-    found = np.load(io.BytesIO(content), allow_pickle=False)
+    found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     shape = (1, 2 * config.autoencoder.latent, config.latent_side, config.latent_side)
     if found.dtype != np.float32 or found.shape != shape:
         raise ValueError(f"expected float32 moments of shape {shape}, found {found.dtype} of {found.shape}")
@@ -184,9 +186,10 @@ def _keep_statistics(config: StableDiffusionConfig, path: Path, target: Path) ->
 def read_statistics(path: Path, features: int, hint: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(mean, covariance) of the real pictures' features. Raises DataProblem with `hint`."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             mean, covariance = content["mu"].astype(np.float64), content["sigma"].astype(np.float64)
-    except (OSError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, LookupError, TypeError, EOFError, AttributeError, BadZipFile, zlib.error,
+            pickle.UnpicklingError) as error:
         raise DataProblem(f"expected arrays mu and sigma at {path}, found other ({error})", hint=hint) from None
     if mean.shape != (features,) or covariance.shape != (features, features):
         raise DataProblem(f"expected statistics of {features} features at {path}, found shapes {mean.shape} and "

@@ -128,9 +128,10 @@ class Evaluated:
         for start in range(0, len(own), size):
             chosen = own[start:start + size]
             contents = [shards[int(i)] for i in chosen]
-            if any(len(content) != 4 * length for content in contents):
-                raise DataProblem(f"expected captions of {length} numbers in the eval part of "
-                                  f"'{self.store.metadata.name}', found another length", hint=REMAKE)
+            for content, i in zip(contents, chosen, strict=True):
+                if len(content) != 4 * length:
+                    raise DataProblem(f"expected a caption of {length} numbers at {shards.where(int(i))}, "
+                                      f"found {len(content)} bytes", hint=REMAKE)
             numbers = np.frombuffer(b"".join(contents), "<i4").reshape(-1, length)
             yield chosen, torch.from_numpy(numbers.astype(np.int64)).to(self.world.device)
 

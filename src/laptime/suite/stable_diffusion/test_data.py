@@ -177,6 +177,16 @@ def with_npy(array):
     return lambda sample: TarSample(sample.key, {**sample.parts, "npy": content.getvalue()})
 
 
+def with_npz(sample):
+    content = io.BytesIO()
+    np.savez(content, moments=np.zeros((1, 8, 8, 8), np.float32))
+    return TarSample(sample.key, {**sample.parts, "npy": content.getvalue()})
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
 FIRST = f"{published.TRAIN}/00000.tar"
 DAMAGE = {
     "missing tar": (lambda s: (s / FIRST).unlink(), r"expected 2 files .* found 1; 00000\.tar is missing"),
@@ -187,12 +197,14 @@ DAMAGE = {
     "moments of another shape": (lambda s: remade(s / FIRST, with_npy(np.zeros((1, 8, 4, 4), np.float32))), r"expected float32 moments of shape \(1, 8, 8, 8\)"),
     "moments of another type": (lambda s: remade(s / FIRST, with_npy(np.zeros((1, 8, 8, 8)))), "found float64"),
     "moments not finite": (lambda s: remade(s / FIRST, with_npy(np.full((1, 8, 8, 8), np.nan, np.float32))), "finite moments"),
+    "moments in an archive": (lambda s: remade(s / FIRST, with_npz), "sample 000000001 of .* cannot be read"),
     "moments no array": (lambda s: remade(s / FIRST, lambda x: TarSample(x.key, {**x.parts, "npy": b"junk"})), "cannot be read"),
     "missing captions": (lambda s: (s / published.CAPTIONS).unlink(), "val2014_30k.tsv"),
     "too few captions": (lambda s: (s / published.CAPTIONS).write_text("image_id\tid\tcaption\n1\t1\ta cross\n"), "expected 5 captions .* found 1"),
     "captions without column": (lambda s: (s / published.CAPTIONS).write_text("a\tb\n1\t2\n"), "column 'caption'"),
     "missing statistics": (lambda s: (s / published.STATISTICS).unlink(), "val2014_30k_stats.npz"),
     "truncated statistics": (lambda s: (s / published.STATISTICS).write_bytes(b"PK"), "expected arrays mu and sigma"),
+    "statistics cut short": (lambda s: truncated(s / published.STATISTICS), "expected arrays mu and sigma at .*val2014_30k_stats.npz"),
     "statistics of another network": (lambda s: np.savez(s / published.STATISTICS, mu=np.zeros(3), sigma=np.eye(3)), "statistics of 64 features"),
     "missing network": (lambda s: (s / published.CLIP).unlink(), "open_clip_pytorch_model.bin, found other"),
     "truncated network": (lambda s: (s / published.CLIP).write_bytes((s / published.CLIP).read_bytes()[:1000]), "open_clip_pytorch_model.bin, found other"),
@@ -234,6 +246,41 @@ def test_truncated_prepared_shard_is_named(root, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataProblem, match="beyond the end of its shard"):
         [batches(tmp_path / "copy", epoch=epoch) for epoch in range(1, 9)]
+
+
+def evaluation_of(root, config=FEW):
+    data = Evaluated(opened(root), config, ALONE)
+    return data.real(), list(data.batches())
+
+
+def network_of(root):
+    published.load_network(published.networks(FEW)["clip.pt"], Store.open(root).weights("clip.pt"))
+
+
+@pytest.mark.parametrize(("damage", "read", "says"), [
+    (lambda root: truncated(root / "clip.pt"), network_of, r"clip\.pt"),
+    (lambda root: shutil.copy(root / "features.pt", root / "clip.pt"), network_of, r"clip\.pt"),
+    (lambda root: (root / "clip.pt").unlink(), network_of, r"clip\.pt"),
+    (lambda root: truncated(root / published.KEPT_STATISTICS), evaluation_of, r"statistics\.npz"),
+    (lambda root: (root / published.KEPT_STATISTICS).unlink(), evaluation_of, r"statistics\.npz"),
+    (lambda root: truncated(root / "eval-00000.shard"), evaluation_of, "eval"),
+    (lambda root: (root / "eval-00000.shard").unlink(), evaluation_of, "eval"),
+], ids=["truncated network", "another network", "missing network", "truncated statistics", "missing statistics",
+        "truncated captions", "missing captions"])
+def test_damaged_prepared_file_of_the_evaluation_is_named_with_what_to_do(root, tmp_path, damage, read, says):
+    shutil.copytree(root, tmp_path / "copy")
+    damage(tmp_path / "copy")
+    with pytest.raises(DataProblem, match=says) as raised:
+        read(tmp_path / "copy")
+    assert "prepare" in raised.value.hint
+
+
+def test_prepared_samples_of_another_size_are_named(root):
+    longer = override(FEW, ["text.length=13"])
+    with pytest.raises(DataProblem, match=r"expected a caption of 13 numbers at .*eval.*found 48 bytes"):
+        evaluation_of(root, longer)
+    with pytest.raises(DataProblem, match=r"bytes of .*train"):
+        batches(root, config=longer)
 
 
 @pytest.mark.parametrize(("change", "says"), [("data.train_samples=8", "data.train_samples=8"), ("data.eval_samples=9", "data.eval_samples=9"),
@@ -374,7 +421,10 @@ def test_networks_of_the_repository_know_pictures_from_others():
         assert (kept - pictures).square().mean() < 0.003
 
 
-def test_missing_network_of_the_repository_is_named(monkeypatch, tmp_path):
+def test_missing_and_truncated_networks_of_the_repository_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr("laptime.suite.stable_diffusion.judging.FOLDER", tmp_path)
+    with pytest.raises(DataProblem, match=r"clip\.npz"):
+        shipped("clip")
+    (tmp_path / "clip.npz").write_bytes((FOLDER / "clip.npz").read_bytes()[:100])
     with pytest.raises(DataProblem, match=r"clip\.npz"):
         shipped("clip")

@@ -64,6 +64,17 @@ def quality(values, pictures):
     return -10 * error.log10().item(), latents.std().item()
 
 
+@pytest.mark.parametrize(("seed", "begun"), [(judging.SEED, True), (judging.SEED + 1, False)])
+def test_committed_autoencoder_began_with_the_initial_weights_of_the_command(seed, begun):
+    """So that what sets it apart from the one made again came in training."""
+    torch.manual_seed(seed)
+    first, kept = judging.Autoencoder(judging.mini().autoencoder).state_dict(), judging.shipped("autoencoder")
+    large = [name for name, tensor in first.items() if tensor.dim() > 1 and tensor.numel() > 500]
+    cosines = [torch.cosine_similarity(first[name].flatten(), kept[name].flatten(), dim=0).item() for name in large]
+    assert (np.mean(cosines) > 0.5) == begun
+    assert begun or abs(np.mean(cosines)) < 0.05
+
+
 @pytest.mark.seconds
 def test_a_network_is_the_same_whichever_were_made_before_it(short, tmp_path):
     judging.main(["--to", str(tmp_path / "all")])

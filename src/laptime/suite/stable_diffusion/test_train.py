@@ -32,6 +32,7 @@ from laptime.suite.stable_diffusion.diffusion import (
     sampling_levels,
 )
 from laptime.suite.stable_diffusion.evaluate import Pictures, empty_caption
+from laptime.suite.stable_diffusion.peer import CASES
 from laptime.suite.stable_diffusion.reader import Micro, synthetic
 from laptime.training.data.store import Manifest, Store
 from laptime.training.distributed.world import World
@@ -124,6 +125,25 @@ def test_hyperparameters_of_the_full_preset_are_the_reference_ones(tmp_path):
     assert found == {
         "global_batch_size": 2048, "gradient_accumulation_steps": 1, "opt_name": "adamw", "opt_adamw_beta_1": 0.9, "opt_adamw_beta_2": 0.999,
         "opt_adamw_epsilon": 1e-8, "opt_adamw_weight_decay": 0.01, "opt_learning_rate_warmup_steps": 1000}
+
+
+def test_scaled_rate_counts_a_sample_once_however_the_batch_is_accumulated(tmp_path):
+    """The reference multiplies devices, local batch and accumulation; a global batch here is that product."""
+    with torch.device("meta"):
+        session = session_of(override(full(), ["parallel.accumulation_steps=4"]), tmp_path, META)
+    assert session.hyperparameters["opt_base_learning_rate"] == pytest.approx(1.25e-7 * 2048, rel=1e-12)
+    assert session.hyperparameters["gradient_accumulation_steps"] == 4
+
+
+@pytest.mark.parametrize("case", ["full width, less depth", "full"])
+@pytest.mark.parametrize(("device", "layout"), [("cpu", "contiguous"), ("cuda", "auto")])
+def test_full_size_is_measured_at_the_rate_of_a_run_under_way(case, device, layout):
+    config = CASES[case](torch.device(device))
+    assert config.speed.memory_format == layout
+    assert config.schedule.warmup_steps == 0
+    assert config.learning_rate == pytest.approx(full().learning_rate, rel=1e-12)
+    assert config.model.width == full().model.width
+    assert config.global_batch_size < 64
 
 
 def test_full_preset_has_the_values_of_its_reference_point():

@@ -27,7 +27,8 @@ COPIED_BYTES = 1 << 30  # a table of fewer is copied like everything else: about
 CHUNK_WORDS = 1 << 17  # of 8 bytes: what a checksum takes in at once; a few times this is the memory it needs
 MULTIPLIER = 0x5851F42D4C957F2D  # odd, mixes well (Knuth, MMIX)
 
-Rows = Callable[[], torch.Tensor]
+Rows = Callable[[], torch.Tensor]  # distinct row numbers, on the table's device
+
 
 @runtime_checkable
 class Counter(Protocol):

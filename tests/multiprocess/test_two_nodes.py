@@ -87,7 +87,8 @@ def values(path, key):
 
 
 @pytest.mark.parametrize(("form", "benchmark", "options"), [
-    ("--torchrun", "resnet", ("--round=smoke", "--runs=1")),
+    pytest.param("--torchrun", "resnet", ("--round=smoke", "--runs=1"), marks=pytest.mark.slow),
+    ("--torchrun", "standin", (f"--suite={SUITE}", "--runs=1", "--set=behaviour=together")),
     ("--nodes-only", "standin", (f"--suite={SUITE}", "--runs=2", "--set=behaviour=together"))])
 def test_runs_of_two_nodes_reach_the_target_and_one_node_writes_the_logs(tmp_path, form, benchmark, options):
     commands = printed(tmp_path, benchmark, form, *options)

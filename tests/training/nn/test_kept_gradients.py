@@ -37,6 +37,13 @@ def test_values_and_gradients_are_those_of_torch(dtype):
             assert torch.allclose(mine, theirs, rtol=1e-5 if dtype is torch.float32 else 1e-13)
 
 
+def test_nothing_is_kept_by_a_torch_that_does_not_count_references(monkeypatch):
+    monkeypatch.setattr(kept_gradients, "USES", None)
+    layer, x = layer_and_input()
+    gradients(layer, x)
+    assert not hasattr(layer.weight, "gradient_memory")
+
+
 def test_gradient_lies_where_that_of_the_step_before_was():
     layer, x = layer_and_input()
     places = set()

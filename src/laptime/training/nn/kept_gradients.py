@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 KEPT_BYTES = 1 << 20  # smaller ones the allocator keeps by itself
 OURS = 2  # references to a storage that nobody else uses: the kept tensor's and the one that asks
+USES = getattr(torch._C, "_storage_Use_Count", None)  # torch's count of them; in a release without it nothing is kept
 
 
 class Linear(torch.nn.Linear):
@@ -25,7 +26,8 @@ class Linear(torch.nn.Linear):
 
 def keeps(weight: torch.Tensor) -> bool:
     """Whether memory is kept for the gradient of `weight`."""
-    return weight.device.type == "cpu" and weight.requires_grad and weight.nbytes >= KEPT_BYTES
+    return (USES is not None and weight.device.type == "cpu" and weight.requires_grad
+            and weight.nbytes >= KEPT_BYTES)
 
 
 def weight_gradient(left: torch.Tensor, right: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -35,7 +37,7 @@ def weight_gradient(left: torch.Tensor, right: torch.Tensor, weight: torch.Tenso
     kept: torch.Tensor | None = getattr(weight, "gradient_memory", None)
     if kept is None or kept.dtype != left.dtype:
         weight.gradient_memory = kept = torch.empty_like(weight)  # type: ignore[attr-defined]
-    if torch._C._storage_Use_Count(kept.untyped_storage()._cdata) > OURS:
+    if USES(kept.untyped_storage()._cdata) > OURS:
         return left @ right
     return torch.mm(left, right, out=kept.detach())
 

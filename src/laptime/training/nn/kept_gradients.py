@@ -32,7 +32,7 @@ def keeps(weight: torch.Tensor) -> bool:
 
 def weight_gradient(left: torch.Tensor, right: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """left @ right, the gradient of `weight`, in its memory if that is free."""
-    if not keeps(weight):
+    if USES is None or not keeps(weight):
         return left @ right
     kept: torch.Tensor | None = getattr(weight, "gradient_memory", None)
     if kept is None or kept.dtype != left.dtype:

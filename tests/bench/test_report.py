@@ -55,6 +55,12 @@ def test_unwritable_file_is_one_line(tmp_path):
         save(report(), tmp_path / "file" / "x.json")
 
 
+def test_cases_without_a_benchmark_are_refused():
+    with pytest.raises(click.BadParameter, match="NAME of the benchmark"):
+        bench.command.callback(name=None, quick=True, only="train", cases=("mini",), rounds=(), device="cpu", threads=1,
+                               processes=2, out=None, suite=None, as_json=False)
+
+
 def test_unknown_group_is_refused():
     with pytest.raises(click.BadParameter, match="found 'tain'"):
         bench._groups("train,tain")

@@ -81,6 +81,16 @@ def test_missing_peer_leaves_our_rate_and_one_line(tmp_path):
     assert (ratio.value, ratio.note) == (None, "pip install it")
 
 
+def test_named_cases_are_measured_and_unknown_ones_refused(tmp_path):
+    bench, config = bench_of({"theirs": lasting(0.001)}, tmp_path)
+    bench.subject.comparison.CASES["other"] = lambda device: override(config, ["global_batch_size=8", "model.norm_span=8"])
+    rows = throughput.measure(bench.subject, ALONE, tmp_path, QUICK, lambda line: None, only=["other"])
+    assert {row.what.split(":")[0] for row in rows} == {"resnet other, batch 8"}
+    with pytest.raises(UnknownName, match="no case 'big'") as problem:
+        throughput.measure(bench.subject, ALONE, tmp_path, QUICK, lambda line: None, only=["big"])
+    assert "tiny, other" in problem.value.hint
+
+
 def test_ratio_is_peer_time_over_ours_and_short_steps_are_not_judged(tmp_path):
     bench, _ = bench_of({"theirs": lasting(0.5)}, tmp_path)
     ours, theirs, ratio = throughput.measure(bench.subject, ALONE, tmp_path, ALL_FORMS, lambda line: None)

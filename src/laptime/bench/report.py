@@ -39,6 +39,7 @@ class BenchRequest:
     command: tuple[str, ...] = ()
     processes: int = 2  # that train together, beside one that trains alone
     rounds: tuple[Path, ...] = ()  # public rounds to judge: folders or archives
+    cases: tuple[str, ...] = ()  # of training steps; all of them where none is named
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _rows(request: BenchRequest, chosen: list[Subject], world: World, tell: Tell
                 yield from start.measure(subject.name, log, repeats=1 if quick else start.REPEATS)
             if "train" in request.groups:
                 effort = throughput.QUICK if quick else throughput.THOROUGH
-                yield from throughput.measure(subject, world, folder, effort, tell)
+                yield from throughput.measure(subject, world, folder, effort, tell, only=request.cases)
             if "scale" in request.groups:
                 effort = scaling.QUICK if quick else throughput.THOROUGH
                 yield from scaling.measure(subject, world, request.suite, effort, processes=request.processes,

@@ -2,7 +2,7 @@
 
 import gc
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from laptime.bench.pairs import OutOfTime, Step, at_most, calls_for, interleaved
 from laptime.bench.row import Budget, Row, measured, skipped
 from laptime.bench.subject import Subject, built, step_of, synthetic_store
 from laptime.config import Config, Json
-from laptime.errors import UserError
+from laptime.errors import UnknownName, UserError
 from laptime.training.distributed.world import World
 
 BUDGET = Budget(1.2, ">=")  # times the samples/s of the best public implementation (docs/bench.md)
@@ -45,11 +45,17 @@ THOROUGH = Effort(pairs=12, block_s=0.5, cases=None, forms=None)
 QUICK = Effort(pairs=2, block_s=0.0, cases=1, forms=1)
 
 
-def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: Tell) -> list[Row]:
-    """Ours, the peer and their ratio for every case."""
-    cases = list(subject.comparison.CASES.items())[:effort.cases]
+def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: Tell,
+            *, only: Sequence[str] = ()) -> list[Row]:
+    """Ours, the peer and their ratio for every case, or those named in `only`. Raises UnknownName."""
+    known = subject.comparison.CASES
+    for name in only:
+        if name not in known:
+            raise UnknownName(f"benchmark '{subject.name}' has no case '{name}'",
+                              hint=f"Its cases: {', '.join(known)}.")
     bench = Bench(subject, world, folder, effort, tell)
-    return [row for name, make in cases for row in _case(bench, name, make(world.device))]
+    names = only or list(known)[:effort.cases]
+    return [row for name in names for row in _case(bench, name, known[name](world.device))]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ COLUMNS = (Column("what"), Column("value", right=True), Column("95 % interval", 
 @click.argument("name", required=False)
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes: proves that it works, measures nothing well.")
 @click.option("--only", metavar="GROUPS", help=f"Some of {','.join(CHOICES)}, separated by commas.")
+@click.option("--case", "cases", multiple=True, metavar="CASE",
+              help="A case of the training steps of NAME, such as mini; may be given again.  [default: all]")
 @click.option("--rounds", multiple=True, type=ANY_PATH, metavar="PATH",
               help="A public round to judge, a folder or archive named like the round; may be given again.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or what torch offers.")
@@ -34,18 +36,20 @@ COLUMNS = (Column("what"), Column("value", right=True), Column("95 % interval", 
               help="File for the measurements.")
 @suite_option
 @json_option
-def command(*, name: str | None, quick: bool, only: str | None, rounds: tuple[Path, ...], device: str, threads: int,
-            processes: int, out: Path | None, suite: SuitePath, as_json: bool) -> int:
+def command(*, name: str | None, quick: bool, only: str | None, cases: tuple[str, ...], rounds: tuple[Path, ...],
+            device: str, threads: int, processes: int, out: Path | None, suite: SuitePath, as_json: bool) -> int:
     """Measure harness overhead, start of commands, training steps, several processes beside one, and data pipeline,
     of benchmark NAME or of all, and how fast rounds are judged.
 
     Steps are timed turn by turn with an independent implementation at its best. Exit code 1 when a budget is missed.
     """
     groups = _groups(only)
+    if cases and not name:
+        raise click.BadParameter("expected the NAME of the benchmark whose cases these are", param_hint="--case")
     from laptime.bench.report import BenchRequest, run, save
 
     request = BenchRequest((name,) if name else (), groups, quick, device, threads, suite, ("laptime", *sys.argv[1:]),
-                           processes, rounds)
+                           processes, rounds, cases)
     report = run(request, _tell)
     kept = save(report, out) if out is not None or not quick else None
     if as_json:

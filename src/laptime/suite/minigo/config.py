@@ -207,7 +207,7 @@ def mini() -> MinigoConfig:
         match=MatchConfig(games=64, readouts=8, opening_moves=3),
         model=replace(reference.model, width=16, blocks=2, value_hidden=16),
         optimizer=replace(reference.optimizer, rates=(0.07,), boundaries=()),
-        data=DataConfig(games=48, slots=48, window=4, share=1.0, passes=4, generations=12, start_generations=4,
+        data=DataConfig(games=48, slots=48, window=4, share=1.0, passes=4, generations=16, start_generations=4,
                         start_low=0.02, start_high=0.35),
     )
 

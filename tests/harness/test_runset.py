@@ -153,6 +153,15 @@ def test_data_of_another_content_are_refused(tmp_path, play):
     assert Played.started == ()
 
 
+@pytest.fixture
+def hang_ups_heard():
+    """Whatever started the tests (nohup, a service) may ignore them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups_heard")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, errors.INTERRUPTED), (signal.SIGTERM, errors.TERMINATED),
                                               (signal.SIGHUP, errors.TERMINATED)])
 def test_signal_ends_the_set_and_is_told(tmp_path, play, number, code):

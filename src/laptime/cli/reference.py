@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import click
@@ -56,6 +57,8 @@ def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 
 def _help(command: click.Command, title: str) -> str:
+    command = copy(command)
+    command._help_option = None  # click keeps the one of whoever asked first, who may have had no -h
     context = click.Context(command, info_name=title, max_content_width=PAGE_WIDTH, terminal_width=PAGE_WIDTH,
                             help_option_names=list(program.context_settings["help_option_names"]))
     return command.get_help(context).rstrip()

@@ -88,7 +88,7 @@ def test_named_cases_are_measured_and_unknown_ones_refused(tmp_path):
     assert {row.what.split(":")[0] for row in rows} == {"resnet other, batch 8"}
     with pytest.raises(UnknownName, match="no case 'big'") as problem:
         throughput.measure(bench.subject, ALONE, tmp_path, QUICK, lambda line: None, only=["big"])
-    assert "tiny, other" in problem.value.hint
+    assert "'tiny', 'other'" in problem.value.hint
 
 
 def test_ratio_is_peer_time_over_ours_and_short_steps_are_not_judged(tmp_path):

@@ -52,7 +52,7 @@ def measure(subject: Subject, world: World, folder: Path, effort: Effort, tell: 
     for name in only:
         if name not in known:
             raise UnknownName(f"benchmark '{subject.name}' has no case '{name}'",
-                              hint=f"Its cases: {', '.join(known)}.")
+                              hint="Its cases: " + ", ".join(f"'{one}'" for one in known) + ".")
     bench = Bench(subject, world, folder, effort, tell)
     names = only or list(known)[:effort.cases]
     return [row for name in names for row in _case(bench, name, known[name](world.device))]

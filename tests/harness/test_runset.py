@@ -341,9 +341,27 @@ def test_worker_that_did_not_finish_says_so_with_its_exit_code(tmp_path, monkeyp
     job = worker.Job(request_of(tmp_path), 0, 1, tmp_path / "log", tmp_path / "record", tmp_path)
     worker.save_job(job, tmp_path / "job.json")
     monkeypatch.setattr(worker, "_outcome", lambda _: Outcome(status, None, ""))
-    monkeypatch.setattr(worker, "stop_signals", lambda: ())
     assert worker.main([str(tmp_path / "job.json")]) == code
     assert status.encode() in capfdbinary.readouterr().out
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGALRM", 0), ("SIGCHLD", 0), ("SIGTERM", 1)])
+def test_only_a_stop_signal_ends_a_worker_that_does_not_hear(sent, code):
+    """A data loader handles the ends of its children; no run may end of that."""
+    program = ("import os, signal, time\nfrom laptime.harness import worker\nworker.GRACE_SECONDS = 0.1\nworker.listen()\n"
+               f"signal.signal(signal.{sent}, lambda *_: None)\nos.kill(os.getpid(), signal.{sent})\ntime.sleep(0.6)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("stopped by SIGTERM, while it waited" in done.stdout) == bool(code)
+
+
+def test_a_job_done_in_this_process_leaves_its_signals_alone(tmp_path, monkeypatch, capfdbinary):
+    before = [signal.getsignal(number) for number in worker.stop_signals()]
+    worker.save_job(worker.Job(request_of(tmp_path), 0, 1, tmp_path / "log", tmp_path / "record", tmp_path), tmp_path / "job.json")
+    monkeypatch.setattr(worker, "_outcome", lambda _: Outcome("converged", None, ""))
+    worker.main([str(tmp_path / "job.json")])
+    assert [signal.getsignal(number) for number in worker.stop_signals()] == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_unwritable_folder_is_said_before_anything_runs(tmp_path):

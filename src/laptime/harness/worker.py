@@ -46,9 +46,6 @@ def main(arguments: list[str]) -> int:
     Else 1. The launcher then ends the other ranks, which would wait for this one.
     """
     job = from_json(Job, orjson.loads(Path(arguments[0]).read_bytes()))
-    for number in stop_signals():
-        signal.signal(number, _stop)
-    _insist()
     outcome = _outcome(replace(job, clears_caches=os.environ.get("LOCAL_RANK", "0") == "0"))
     _tell(RunEvent("end", text=orjson.dumps(asdict(outcome)).decode()))
     return 0 if outcome.status in ("converged", "not converged") else 1
@@ -78,18 +75,23 @@ def _watch(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _insist() -> None:
-    """From now on, end this process a while after a stop signal, even where its main thread never hears of it.
+def listen() -> None:
+    """From now on a stop signal ends the run as interrupted; a while later it ends this process, heard or not.
 
     Python's handlers run between two steps of the main thread, so not while it waits for a dead rank. The system writes
-    the signal's number into a pipe at once. The launcher finishes the log of a worker that ended so.
+    the number of every signal that has a handler into a pipe at once. The launcher finishes the log of a worker that
+    ended so.
     """
+    numbers = stop_signals()
+    for number in numbers:
+        signal.signal(number, _stop)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wait() -> None:
-        number = os.read(reading, 1)[0]
+        while (number := os.read(reading, 1)[0]) not in numbers:
+            pass  # others have handlers too: of children that ended, of alarms
         threading.Event().wait(GRACE_SECONDS)
         with contextlib.suppress(OSError, ValueError):
             faulthandler.dump_traceback(all_threads=True)
@@ -211,6 +213,7 @@ def _deaf() -> None:
 
 if __name__ == "__main__":
     watch()
+    listen()
     code = main(sys.argv[1:])
     if code:  # taking a broken process group apart may wait for ranks that are gone
         sys.stderr.flush()

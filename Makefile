@@ -14,8 +14,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
-# processes that tests start find compiled sources, whatever the environment says
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+# processes that tests start find compiled sources, whatever the environment says; pytest-xdist waits for ever after
+# it has replaced a worker that died, so that a dead worker ends the run
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadgroup --max-worker-restart=0
 SLOWER := tests/harness tests/multiprocess tests/conformance tests/bench
 QUICK := not slow and not full and not gpu
 ROUNDS := $(wildcard ../shared/rounds/v4.0.tar.xz ../shared/rounds/v5.0.tar.xz)

@@ -71,7 +71,7 @@ def test_unknown_benchmark_offers_the_nearest(capsys):
     assert "'resnet'" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # its worker was seen to end without a word in a whole run, never by itself; each part has default tests
+@pytest.mark.seconds
 def test_quick_bench_measures_everything(capsys, tmp_path):
     out = tmp_path / "deep" / "bench.json"
     assert main(["bench", "resnet", "--quick", "--threads", "1", "--device", "cpu", "--json", "--out", str(out)]) == 0

@@ -7,7 +7,7 @@ import torch
 from laptime.training.distributed.world import World
 
 pytestmark = pytest.mark.seconds
-STEPS = 8
+STEPS = 3
 OVERRIDES = ["speed.dtype=float8", "width=64", "optimizer=adam"]
 ALWAYS = ["shard=2", "tensor=2 sequence=true"]  # products of whole weights and of parts; each form takes half a minute
 OTHERS = ["data=2", "accumulation_steps=2", "shard=2 accumulation_steps=2 checkpointing=blocks", "tensor=2", "context=2",

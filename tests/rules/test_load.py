@@ -149,6 +149,8 @@ def test_a_new_official_round_is_one_file(rounds):
         ("v4.0.toml", "closed = 30", 'closed = "30"', "expected a number in field 'closed'"),
         ("v4.0.toml", '["closed", "open"]', '["closed", 1]', "expected a list of texts in field 'divisions'"),
         ("v4.0.toml", "[suite]", "[suite", "expected TOML"),
+        ("v4.0.toml", "first_epoch = 1", f"first_epoch = 1{'0' * 5000}", "rounds/v4.0.toml: expected TOML"),
+        ("v4.0.toml", "first_epoch = 1", f"first_epoch = {'[' * 5000}", "rounds/v4.0.toml: expected TOML"),
         ("mini-1.toml", 'like = "v4.0"', 'like = "v4.7"', "rounds/mini-1.toml: expected an official round in field 'like', found 'v4.7'"),
         ("mini-1.toml", 'like = "v4.0"', 'like = "house-1"', "expected an official round in field 'like', found 'house-1'"),
         ("common.toml", "[[opening]]", "[[openings]]", "rounds/common.toml: unknown field 'openings'. Did you mean 'opening'?"),

@@ -74,7 +74,7 @@ def rule_table(data: bytes) -> None:
     """Rule tables from outside the package: refused in words, or constraints that judge any value."""
     try:
         rows = tomllib.loads(data.decode("utf-8", "replace")).get("keys", [])
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return
     for row in rows if isinstance(rows, list) else []:
         try:

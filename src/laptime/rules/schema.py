@@ -128,7 +128,7 @@ def read_toml(path: Path) -> Table:
         return Table(_toml(path, path.stat().st_mtime_ns), place(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the rule file {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers too long and of tables too deep to be read
         raise UserError(f"{place(path)}: expected TOML, found an error: {error}") from None
 
 

@@ -157,7 +157,7 @@ def mini() -> StableDiffusionConfig:
         text=replace(reference.text, vocabulary=568, length=12, width=48, heads=4, layers=3),
         vision=replace(reference.vision, side=32, patch=4, width=64, heads=4, layers=2, embedding=32),
         autoencoder=replace(reference.autoencoder, channels=16, multipliers=(1, 2, 2), blocks=1, groups=8, scale=1.05),
-        optimizer=replace(reference.optimizer, base_learning_rate=2e-3 / 32),
+        optimizer=replace(reference.optimizer, base_learning_rate=1e-3 / 32),
         schedule=replace(reference.schedule, warmup_steps=50, train_steps=300),
         sampling=replace(reference.sampling, steps=8, guidance=3.0, batch_size=80),
         data=replace(reference.data, train_samples=6400, eval_samples=160, side=32, features=64, shards=16,

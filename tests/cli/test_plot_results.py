@@ -7,7 +7,9 @@ import json
 import pytest
 from stores import store_of
 
+from laptime.cli.plot import reference_labels
 from laptime.results.figures.catalogue import FIGURES
+from laptime.rules.load import load_round
 
 
 @pytest.fixture
@@ -114,3 +116,9 @@ def test_published_minutes_are_read_at_ingest(run, tmp_path, file):
     assert answer.code == 0
     rows = json.loads(run("query", "published", "--store", file, "--format", "json").out)
     assert [row["published_minutes"] for row in rows] == [12.0]
+
+
+@pytest.mark.parametrize(("benchmark", "axis"), [("stable_diffusion", "FID (CLIP counts too)"), ("resnet", "Top-1 accuracy")])
+def test_axis_of_a_curve_names_what_is_drawn(benchmark, axis):
+    rules = load_round("mini-1").benchmarks[benchmark]
+    assert reference_labels(rules).metric == axis

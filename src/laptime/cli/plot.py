@@ -95,7 +95,7 @@ def reference_curves(rules: BenchmarkRules) -> list[Curve]:
 
 
 def reference_labels(rules: BenchmarkRules) -> Labels:
-    return Labels(f"{rules.title}, round {rules.round}: reference runs", rules.metric, rules.convergence_unit,
+    return Labels(f"{rules.title}, round {rules.round}: reference runs", drawn_metric(rules), rules.convergence_unit,
                   "one thread each; unverified")
 
 
@@ -114,4 +114,11 @@ def labels(result: Result, rules: BenchmarkRules) -> Labels:
     """The words of the figure."""
     missed = sum(1 for run in result.runs if run.status != "converged")
     note = f"{len(result.runs)} runs" + (f", {missed} of them (grey) not converged" if missed else "")
-    return Labels(f"{rules.title}, round {result.round}", rules.metric, rules.convergence_unit, f"{note}; unverified")
+    return Labels(f"{rules.title}, round {result.round}", drawn_metric(rules), rules.convergence_unit,
+                  f"{note}; unverified")
+
+
+def drawn_metric(rules: BenchmarkRules) -> str:
+    """The axis of a curve: of a target with several metrics ("FID; CLIP") the first is drawn, and all are named."""
+    first, _, others = rules.metric.partition("; ")
+    return f"{first} ({others} counts too)" if others else first

@@ -341,7 +341,7 @@ def test_worker_that_did_not_finish_says_so_with_its_exit_code(tmp_path, monkeyp
     job = worker.Job(request_of(tmp_path), 0, 1, tmp_path / "log", tmp_path / "record", tmp_path)
     worker.save_job(job, tmp_path / "job.json")
     monkeypatch.setattr(worker, "_outcome", lambda _: Outcome(status, None, ""))
-    assert worker.main([str(tmp_path / "job.json")]) == code
+    assert worker.main(worker.load_job(tmp_path / "job.json")) == code
     assert status.encode() in capfdbinary.readouterr().out
 
 
@@ -357,9 +357,8 @@ def test_only_a_stop_signal_ends_a_worker_that_does_not_hear(sent, code):
 
 def test_a_job_done_in_this_process_leaves_its_signals_alone(tmp_path, monkeypatch, capfdbinary):
     before = [signal.getsignal(number) for number in worker.stop_signals()]
-    worker.save_job(worker.Job(request_of(tmp_path), 0, 1, tmp_path / "log", tmp_path / "record", tmp_path), tmp_path / "job.json")
     monkeypatch.setattr(worker, "_outcome", lambda _: Outcome("converged", None, ""))
-    worker.main([str(tmp_path / "job.json")])
+    worker.main(worker.Job(request_of(tmp_path), 0, 1, tmp_path / "log", tmp_path / "record", tmp_path))
     assert [signal.getsignal(number) for number in worker.stop_signals()] == before
     assert signal.set_wakeup_fd(-1) == -1
 

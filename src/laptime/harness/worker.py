@@ -40,12 +40,11 @@ MARGIN_SECONDS = 60.0  # a collective waits this much longer than the launcher d
 NETWORK = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", "socket timeout")
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job in file `arguments[0]`. Returns 0 for a whole run, converged or not.
+def main(job: Job) -> int:
+    """Run `job`. Returns 0 for a whole run, converged or not.
 
     Else 1. The launcher then ends the other ranks, which would wait for this one.
     """
-    job = from_json(Job, orjson.loads(Path(arguments[0]).read_bytes()))
     outcome = _outcome(replace(job, clears_caches=os.environ.get("LOCAL_RANK", "0") == "0"))
     _tell(RunEvent("end", text=orjson.dumps(asdict(outcome)).decode()))
     return 0 if outcome.status in ("converged", "not converged") else 1
@@ -105,6 +104,11 @@ def listen() -> None:
 def save_job(job: Job, path: Path) -> None:
     """Write `job` for a worker process."""
     path.write_bytes(orjson.dumps(to_json(job)))
+
+
+def load_job(path: Path) -> Job:
+    """The job that `save_job` wrote."""
+    return from_json(Job, orjson.loads(path.read_bytes()))
 
 
 def _outcome(job: Job) -> Outcome:
@@ -213,8 +217,9 @@ def _deaf() -> None:
 
 if __name__ == "__main__":
     watch()
-    listen()
-    code = main(sys.argv[1:])
+    given = load_job(Path(sys.argv[1]))
+    listen()  # from here on a stop signal has an outcome to be told in
+    code = main(given)
     if code:  # taking a broken process group apart may wait for ranks that are gone
         sys.stderr.flush()
         os._exit(code)

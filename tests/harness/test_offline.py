@@ -63,6 +63,13 @@ def test_no_passing_checkpoint_is_a_run_that_missed(tmp_path):
     assert sink.metadata("run_stop") == [{"status": "aborted"}]
 
 
+@pytest.mark.parametrize(("accuracies", "where"), [
+    ([0.1, 0.9, 0.95], "first at the target in epoch 2"), ([0.1, 0.2], "never at the target")])
+def test_a_run_to_its_limit_says_where_it_met_the_target(tmp_path, accuracies, where):
+    run, _, _ = saving_run(tmp_path, accuracies, stop_at_target=False)
+    assert run.execute().message == f"went on to epoch {len(accuracies)}, as asked; {where}"
+
+
 def test_calibration_judges_every_checkpoint(tmp_path):
     run, _, made = saving_run(tmp_path, [0.1, 0.9, 0.2], stop_at_target=False)
     assert run.execute().status == "not converged"

@@ -8,7 +8,7 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from laptime.benchmark import Context, Session
 from laptime.config import Json, RunRequest, to_json
@@ -292,8 +292,7 @@ class Run:
         return False
 
     def _evaluated(self, at: At, metrics: Mapping[str, float], meter: Meter, saved_ms: int | None = None) -> bool:
-        target = self.flight.rules.target
-        reached = self.world.agree(all(interval.contains(metrics[name]) for name, interval in target.items()))
+        reached = self.world.agree(self._at_target(metrics))
         self.account.evaluations.append({"epoch": at.epoch, "samples": at.samples, "metrics": dict(metrics),
                                          "seconds": self._evaluation.seconds()})
         ends = reached and self.job.request.stop_at_target
@@ -314,9 +313,17 @@ class Run:
     def _missed(self) -> Outcome:
         """The end of a run that used up its epochs."""
         if not self.job.request.stop_at_target:
-            return self._stop_clock("not converged", f"went on to epoch {self._at.epoch}, as asked")
+            return self._stop_clock("not converged", f"went on to epoch {self._at.epoch}, as asked; {self._first()}")
         return self._stop_clock("not converged", f"the target was not reached by epoch {self._at.epoch}, where the run "
                                                  f"gives up")
+
+    def _at_target(self, metrics: Mapping[str, float]) -> bool:
+        return all(interval.contains(metrics[name]) for name, interval in self.flight.rules.target.items())
+
+    def _first(self) -> str:
+        """Where a run that goes on to its limit first met the target, in words."""
+        met = [one for one in self.account.evaluations if self._at_target(cast(Mapping[str, float], one["metrics"]))]
+        return f"first at the target in epoch {met[0]['epoch']}" if met else "never at the target"
 
     def _given_up(self, status: Status, message: str) -> Outcome:
         """End the log of a run that cannot go on; a second failure (disk full) must not hide the first.

@@ -128,7 +128,6 @@ def smoke() -> BertConfig:
         global_batch_size=16,
         loss_span=8,
         model=replace(small.model, vocabulary=300, positions=48),
-        optimizer=replace(small.optimizer, base_learning_rate=0.02),
         schedule=replace(small.schedule, train_steps=240),
         data=replace(small.data, train_samples=512, eval_samples=128, length=48, predictions=8, copies=1,
                      articles=300, start_steps=60, start_low=0.03, start_high=0.12, eval_batch_size=64),

@@ -20,6 +20,7 @@ from laptime.training.distributed.world import World
 from laptime.training.metrics.accuracy import TopOne
 from laptime.training.optim.clip import NormClip
 from laptime.training.seeds import Seeds
+from laptime.training.threads import one_thread
 
 SEED = 28252  # any fixed number; the step count of the published checkpoint
 BATCH, RATE, WARMUP_STEPS, LAST_RATE = 32, 4e-3, 50, 0.3  # Adam; the rate falls linearly to a part of itself
@@ -32,13 +33,9 @@ def trained(config: BertConfig, short: Sequence[Instance], evaluation: Sequence[
     """(tensors by reference name, accuracy on `evaluation`) after `data.start_steps` steps on short samples."""
     model = Bert(replace(config.model, dropout=0.0, attention_dropout=0.0))
     initialise(model, Seeds(SEED).torch("init"), config.model.initial_std)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _train(model, short, config.data.start_steps)
         accuracy = masked_accuracy(model, [_packed(evaluation, np.arange(len(evaluation)))])
-    finally:
-        torch.set_num_threads(threads)
     return {theirs: _as_reference(theirs, parameter) for (_, parameter), theirs in
             zip(model.named_parameters(), reference_names(model).values(), strict=True)}, accuracy
 

@@ -21,6 +21,7 @@ from laptime.training.optim.adamw import AdamW
 from laptime.training.optim.clip import NormClip
 from laptime.training.optim.schedules import Applied
 from laptime.training.seeds import Seeds
+from laptime.training.threads import one_thread
 
 SEED = 4000  # any fixed number; the step of the published checkpoint
 ALONE = World(0, 1, torch.device("cpu"))
@@ -30,13 +31,9 @@ Ids = NDArray[np.integer]
 
 def write_start(config: Gpt3Config, folder: Path, tokens: Ids, evaluation: Ids) -> float:
     """Train on `tokens` and write the checkpoint; returns its log perplexity on `evaluation` (all ids of a set)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         model, optimizer = trained(from_the_beginning(config), tokens)
         found = log_perplexity(model, evaluation, config.data.length)
-    finally:
-        torch.set_num_threads(threads)
     save(folder, {name: {"weight": parameter.detach().numpy(),
                          **{which: optimizer.state[parameter][which].numpy() for which in MOMENTS}}
                   for name, parameter in model.named_parameters()})

@@ -16,6 +16,7 @@ from laptime.training.nn.llama import Llama, initialise, is_norm
 from laptime.training.nn.llama_checkpoint import weights_of
 from laptime.training.optim.clip import NormClip
 from laptime.training.seeds import Seeds
+from laptime.training.threads import one_thread
 
 SEED = 70  # any fixed number
 RATE, WARMUP_STEPS, BETAS, EPSILON, DECAY, CLIP = 5e-3, 40, (0.9, 0.95), 1e-5, 0.1, 1.0  # as Llama 2 was (section 2.2)
@@ -31,13 +32,9 @@ def trained(config: LoraConfig, documents: Sequence[Sequence[int]]) -> tuple[Map
     model = Llama(config.model)
     initialise(model, Seeds(SEED))
     samples = samples_of(documents, config.data.length)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _train(model, config, samples[HELD_OUT:])
         reached = log_perplexity(model, samples[:HELD_OUT])
-    finally:
-        torch.set_num_threads(threads)
     low, high = config.data.start_low, config.data.start_high
     if not low <= reached <= high:
         raise DataProblem(f"expected frozen weights of log perplexity {low:g} to {high:g}, found {reached:.4f}",

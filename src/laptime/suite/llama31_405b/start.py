@@ -16,6 +16,7 @@ from laptime.training.nn.llama import Llama, initialise, is_norm
 from laptime.training.nn.llama_checkpoint import weights_of
 from laptime.training.optim.clip import NormClip
 from laptime.training.seeds import Seeds
+from laptime.training.threads import one_thread
 
 SEED = 405  # any fixed number
 RATE, WARMUP_STEPS, BETAS = 5e-3, 40, (0.9, 0.95)
@@ -31,13 +32,9 @@ def trained(config: Llama405BConfig, documents: Documents,
     """
     model = Llama(config.model)
     initialise(model, Seeds(SEED))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _train(model, config, samples_of(documents, config.data.length))
         reached = log_perplexity(model, samples_of(held_out, config.data.length)[:config.data.eval_samples])
-    finally:
-        torch.set_num_threads(threads)
     low, high = config.data.start_low, config.data.start_high
     if not low <= reached <= high:
         raise DataProblem(f"expected a starting checkpoint of log perplexity {low:g} to {high:g}, found {reached:.4f}",

@@ -9,8 +9,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-
 from laptime.config import Speed
 from laptime.errors import DataProblem
 from laptime.suite.minigo import published
@@ -20,6 +18,7 @@ from laptime.suite.minigo.model import DualNetwork, initialise
 from laptime.suite.minigo.player import Player
 from laptime.training.seeds import Seeds
 from laptime.training.speed import resolve
+from laptime.training.threads import one_thread
 
 OPPONENT_FOLDER = Path(__file__).parent / "opponent"  # a checkpoint in the published format
 NAME = "go-generated"
@@ -55,17 +54,13 @@ def untrained(config: MinigoConfig, seeds: Seeds, purpose: str) -> DualNetwork:
 def trained(config: MinigoConfig, seed: int, generations: int = 0) -> Learner:
     """A learner after `generations` (0: those of the starting network) from random weights, on one thread."""
     seeds = Seeds(seed)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         learner = Learner(config, seeds, published.CPU, untrained(config, seeds, "start"),
                           resolve(Speed(), published.CPU.device))
         for generation in range(1, (generations or config.data.start_generations) + 1):
             learner.play(generation)
             for batch in learner.batches(generation):
                 learner.step(batch)
-    finally:
-        torch.set_num_threads(threads)
     return learner
 
 

@@ -25,6 +25,7 @@ from laptime.training.data.synth.draw import Stream
 from laptime.training.data.tar_shards import TarSample, write_tar
 from laptime.training.distributed.world import World
 from laptime.training.metrics.frechet import FeatureMoments
+from laptime.training.threads import one_thread
 
 NAME = "laion-400m-filtered"
 CAPTIONLESS = 1 << 40  # added to a picture's number: the stream that decides whether it has a caption
@@ -83,16 +84,12 @@ def write_published(config: StableDiffusionConfig, source: Path, seed: int) -> t
     coder, features = _write_networks(config, source)
     save_merges(learnt_merges(), source / published.MERGES)
     digest = hashlib.blake2b(digest_size=16)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for shard in range(config.data.shards):
             _write_shard(config, coder, source, seed=seed, shard=shard, digest=digest)
         psnr = _kept_by(coder, config, seed)
         _write_captions(config, source, seed, digest)
         _write_statistics(config, features, source, seed)
-    finally:
-        torch.set_num_threads(threads)
     if not PSNR_LOW <= psnr <= PSNR_HIGH:
         raise DataProblem(f"expected pictures through the autoencoder at {PSNR_LOW:g} to {PSNR_HIGH:g} dB, found "
                           f"{psnr:.1f}", hint="Another torch or processor may compute it otherwise; please report it.")

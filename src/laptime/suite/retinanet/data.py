@@ -93,9 +93,9 @@ def recipe(config: RetinaNetConfig) -> str:
     """What generated data was made by: another recipe makes another data set."""
     data, start, model = config.data, config.pretrain, config.model
     return (f"{GENERATOR}, {data.image_low}-{data.image_high} px, 1-{data.objects} objects of "
-            f"{data.object_low:g}-{data.object_high:g}, hardness {data.hardness:g}; start: {start.steps} steps of "
-            f"{start.batch} at {start.learning_rate:g}, {start.images} images of {start.size} px, stem {model.stem}, "
-            f"blocks {'-'.join(map(str, model.blocks))} of {model.groups} x {model.group_width}")
+            f"{data.object_low:g}-{data.object_high:g}, hardness {data.hardness:g}; start, one thread: {start.steps} "
+            f"steps of {start.batch} at {start.learning_rate:g}, {start.images} images of {start.size} px, "
+            f"stem {model.stem}, blocks {'-'.join(map(str, model.blocks))} of {model.groups} x {model.group_width}")
 
 
 def sizes(config: RetinaNetConfig, manifest: Manifest) -> Sizes:

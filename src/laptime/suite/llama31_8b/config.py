@@ -87,7 +87,7 @@ def smoke() -> Llama8BConfig:
         global_batch_size=8,
         model=replace(small.model, hidden=64, intermediate=176, heads=4, head_size=16, vocabulary=320,
                       rope_positions=64),
-        schedule=replace(small.schedule, warmup_steps=10, limit_steps=240),
+        schedule=replace(small.schedule, warmup_steps=10, limit_steps=160),
         data=replace(small.data, length=64, eval_samples=32, eval_batch_size=16, articles=320),
     )
 
